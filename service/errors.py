@@ -1,0 +1,45 @@
+"""Everything that can go wrong, by whose fault it is. Knows nothing of HTTP.
+
+FoldserveError
+├── InvalidRequest        the request is malformed, or does not fit the model
+│   └── TooLarge          … only because it is too big
+├── UnsupportedType       the body is of a kind that this door does not take
+├── NotFound              no such model, version or layer
+├── NotReady              there is such a model, but it cannot answer now
+├── InferenceFailed       the runtime failed on a request that was valid
+└── BadBundle             a bundle is damaged, foreign or unsafe
+
+Every message is one sentence: what was expected, what came, and where.
+"""
+
+
+class FoldserveError(Exception):
+    """The root: catch this to catch all that foldserve says itself."""
+
+
+class InvalidRequest(FoldserveError):
+    """The request is malformed, or does not fit the model's inputs."""
+
+
+class TooLarge(InvalidRequest):
+    """The request exceeds a limit of size."""
+
+
+class UnsupportedType(FoldserveError):
+    """The body's media type or encoding is not one that this route reads."""
+
+
+class NotFound(FoldserveError):
+    """No such model, version or layer."""
+
+
+class NotReady(FoldserveError):
+    """The model is known but not served: it failed to load, or is not loaded yet."""
+
+
+class InferenceFailed(FoldserveError):
+    """The runtime failed on a request that had been found valid."""
+
+
+class BadBundle(FoldserveError):
+    """A bundle is damaged, of another format, or refers to something outside itself."""

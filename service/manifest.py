@@ -1,0 +1,157 @@
+"""The words of a bundle: what `manifest.json` and `layers.json` say, field by field.
+
+The reader owns the format, so it is defined here; `training.bundle` writes it. Unknown fields,
+other format versions and file names that leave the folder are refused while parsing.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from service.tensors import TensorSpec
+
+FORMAT_VERSION = 1
+MODEL, PROBE, STATISTICS, LAYERS = "model.onnx", "probe.onnx", "normalization.npz", "layers.json"
+FOLD_REPORT, SOURCE, MANIFEST = "fold.json", "source.onnx", "manifest.json"
+REQUIRED = (MODEL, PROBE, STATISTICS, LAYERS, FOLD_REPORT)
+
+# The names of models and of files: no separators, no leading dot, at most 64 characters.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def is_model_name(name: str) -> bool:
+    """Whether `name` may name a model: 1 to 64 of A-Z a-z 0-9 . _ -, and not `stats`."""
+    return name != "stats" and _PLAIN_NAME.fullmatch(name) is not None
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Frozen):
+    """Digest (SHA-256, hexadecimal) and size in bytes of one file of the bundle."""
+
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[int, Field(ge=0)]
+
+
+class Check(_Frozen):
+    """One promise, checked: whether it held, the figure measured, and what the figure means."""
+
+    passed: bool
+    figure: float
+    limit: float
+    detail: str
+
+
+class Checks(_Frozen):
+    """The three promises of a bundle, checked when it was built."""
+
+    frozen: Check
+    batch_invariant: Check
+    parity: Check
+
+
+class Preprocessing(_Frozen):
+    """From a picture to the network's input: resize, to [0, 1], subtract mean, divide by std.
+
+    `mean` and `std` have one value per colour channel, on the scale 0 to 1.
+    """
+
+    width: Annotated[int, Field(gt=0, le=8192)]
+    height: Annotated[int, Field(gt=0, le=8192)]
+    colour: Literal["L", "RGB"]
+    resize: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _one_value_per_channel(self) -> Self:
+        channels = len(self.colour)
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(
+                f"expected {channels} values of mean and std for colour {self.colour}; "
+                f"got {len(self.mean)} and {len(self.std)}"
+            )
+        return self
+
+
+class Manifest(_Frozen):
+    """`manifest.json`: what a bundle is, what it takes and gives, and the digest of every file."""
+
+    format_version: Literal[1]
+    name: str
+    version: Annotated[int, Field(gt=0)]
+    created: datetime
+    producer: dict[str, str]
+    parent_version: Annotated[int, Field(gt=0)] | None = None
+    derivation: str
+    inputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[TensorSpec, ...], Field(min_length=1)]
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] | None = None
+    output_activation: Literal["softmax", "none"] = "none"
+    metrics: dict[str, float | str] = {}
+    checks: Checks
+    files: dict[str, FileEntry]
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        if not is_model_name(name):
+            raise ValueError(
+                "expected 1 to 64 letters, digits, dots, underscores or hyphens, beginning with a "
+                f"letter or digit, and not 'stats'; got '{name}'"
+            )
+        return name
+
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not _PLAIN_NAME.fullmatch(name):
+                raise ValueError(f"expected plain file names, inside the bundle; got '{name}'")
+        missing = [name for name in REQUIRED if name not in files]
+        if missing:
+            raise ValueError(f"expected the files {', '.join(REQUIRED)}; missing {missing}")
+        return files
+
+
+class ProbeOutputs(_Frozen):
+    """Names of the outputs of `probe.onnx` that hold one layer's statistics, each [N, C]."""
+
+    mean: str
+    mean_square: str
+
+
+class Layer(_Frozen):
+    """One normalization layer of the original network, and where it went.
+
+    `momentum` is PyTorch's (the weight of the new value; None for the cumulative average) and
+    `count` the number of batches that the moving averages have seen. `statistics` tells where the
+    frozen mean and variance come from: `population` (Algorithm 2), `moving average`, or `model`
+    (as the ONNX file had them).
+    """
+
+    name: str
+    node: str
+    operator: str
+    channels: Annotated[int, Field(gt=0)]
+    epsilon: float
+    momentum: float | None = None
+    count: int | None = None
+    statistics: Literal["population", "moving average", "model"] = "model"
+    folded_into: str | None = None
+    rule: str | None = None
+    refusal: str | None = None
+    probe: ProbeOutputs | None = None
+    findings: tuple[str, ...] = ()

@@ -1,0 +1,115 @@
+"""Tensors as the Open Inference Protocol names them, and the checks that every request passes.
+
+Knows NumPy and the protocol's datatypes; nothing of HTTP, JSON or ONNX Runtime.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidRequest
+
+Array = NDArray[Any]
+
+# Little-endian by definition of the binary tensor extension (Triton, extension_binary_data).
+DATATYPES: dict[str, np.dtype[np.generic]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+
+
+def datatype_of(dtype: np.dtype[np.generic]) -> str:
+    """The protocol's name of a NumPy type; KeyError for types that the protocol has not."""
+    return _NAMES[dtype.newbyteorder("<") if dtype.itemsize > 1 else dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model: `shape` has -1 for every free dimension, as the batch."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.datatype not in DATATYPES:
+            expected = ", ".join(DATATYPES)
+            raise ValueError(
+                f"tensor '{self.name}': expected a datatype of {expected}; got {self.datatype}"
+            )
+        if any(size < -1 or size == 0 for size in self.shape):
+            raise ValueError(
+                f"tensor '{self.name}': expected sizes of 1 or more, or -1 where free; "
+                f"got {list(self.shape)}"
+            )
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """The NumPy type of the elements."""
+        return DATATYPES[self.datatype]
+
+    def zeros(self, rows: int, free: int = 1) -> Array:
+        """An array of zeros with `rows` in the batch dimension and `free` in other free ones."""
+        return np.zeros(self.sizes(rows, free), self.dtype)
+
+    def sizes(self, rows: int, free: int = 1) -> tuple[int, ...]:
+        """The shape with `rows` in the batch dimension and `free` in every other free one."""
+        first, *rest = self.shape
+        return (rows if first == -1 else first, *(free if n == -1 else n for n in rest))
+
+
+def check_datatype(spec: TensorSpec, datatype: str) -> None:
+    """Raises InvalidRequest unless the request's datatype is the model's."""
+    if datatype != spec.datatype:
+        raise InvalidRequest(
+            f"input '{spec.name}': expected datatype {spec.datatype}, got {datatype}"
+        )
+
+
+def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
+    """Raises InvalidRequest unless `shape` fits the model's; the first dimension is the batch."""
+    fits = len(shape) == len(spec.shape) and all(
+        want in (-1, got) and got > 0 for want, got in zip(spec.shape, shape, strict=True)
+    )
+    if fits:
+        return
+    missing_batch = len(shape) == len(spec.shape) - 1 and spec.shape[:1] == (-1,)
+    hint = " (the first dimension is the batch: send [1, …] for one)" if missing_batch else ""
+    raise InvalidRequest(
+        f"input '{spec.name}': expected shape {list(spec.shape)}, got {list(shape)}{hint}"
+    )
+
+
+def check_count(name: str, shape: tuple[int, ...], count: int) -> None:
+    """Raises InvalidRequest unless `count` elements fill `shape`."""
+    if count != prod(shape):
+        raise InvalidRequest(
+            f"input '{name}': expected {prod(shape)} elements for shape {list(shape)}, got {count}"
+        )
+
+
+def check_finite(name: str, array: Array) -> None:
+    """Raises InvalidRequest when a floating-point tensor holds NaN or an infinity.
+
+    A network answers NaN with NaN at best; ReLU and MaxPool may hide it in a plausible answer.
+    """
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    index = np.argwhere(~np.isfinite(array))[0]
+    raise InvalidRequest(
+        f"input '{name}': expected finite numbers, got {array[tuple(index)]} at {index.tolist()}"
+    )
