@@ -1,0 +1,59 @@
+# make serve    the service on 127.0.0.1:8000, in an environment of its own (no PyTorch)
+# make test     linters, types, import contracts and all tests: what CI runs
+# make format   puts the code into shape
+# make bundles  trains and writes the shipped bundles anew, as the next versions
+# make image    docker build; make image-test builds and runs the image without a container engine
+# make clean    removes the environments
+
+PYTHON ?= python3
+SERVE := .venv-serve
+DEV := .venv
+# A builder and tester of images for machines without a container engine, where there is one.
+IMAGE_TEST ?= ../shared/image_test.sh
+
+.PHONY: serve test check format bundles image image-test clean
+
+serve: $(SERVE)/.installed
+	@exec $(SERVE)/bin/python -m service
+
+test: check
+	$(DEV)/bin/python -m pytest --cov
+
+check: $(DEV)/.installed
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+format: $(DEV)/.installed
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+bundles: $(DEV)/.installed
+	$(DEV)/bin/foldserve train mnist-cnn --bundle models
+	$(DEV)/bin/foldserve train fashion-cnn --bundle models
+
+image:
+	docker build -t foldserve .
+
+image-test:
+	@if [ -x "$(IMAGE_TEST)" ] && [ "$$(id -u)" = 0 ]; then \
+		GET_PATH=/v2/health/ready "$(IMAGE_TEST)" . -- $(PYTHON) tests/image_check.py; \
+	else \
+		echo "image-test: expected an image builder at $(IMAGE_TEST) and root; use make image"; \
+	fi
+
+# A stamp is written last, so that an interrupted installation is done again.
+$(SERVE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(DEV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(SERVE) $(DEV)

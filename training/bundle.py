@@ -1,0 +1,291 @@
+"""Writes a bundle: fold, prove, probe, check on the serving runtime, and put in place as a whole.
+
+The format belongs to its reader (`service.manifest`, `service.bundle`). The three checks are made
+on the very bytes and the very runtime that will be served; a network that fails one is not written.
+"""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import orjson
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from service import __version__
+from service.bundle import first_fault
+from service.errors import BadBundle
+from service.manifest import (
+    FOLD_REPORT,
+    FORMAT_VERSION,
+    LAYERS,
+    MANIFEST,
+    MODEL,
+    NAME_RULE,
+    PROBE,
+    SOURCE,
+    STATISTICS,
+    Check,
+    Checks,
+    FileEntry,
+    Layer,
+    Manifest,
+    Preprocessing,
+    ProbeOutputs,
+    is_model_name,
+)
+from service.runtime import OnnxRuntime
+from service.verification import check_batch_invariance, check_frozen
+from training.errors import AnswerIsNo, UnusableInput
+from training.files import sha256_of, sync_folder, write_bytes
+from training.fold import FoldResult, fold
+from training.fold.equivalence import CannotProve, Equivalence, prove
+from training.probe import Probed, add_probes
+from training.provenance import Provenance, read_provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a bundle says of itself beside what is computed; `version` None for the next one."""
+
+    name: str
+    version: int | None = None
+    derivation: str = "bundled from an ONNX file"
+    parent_version: int | None = None
+    preprocessing: Preprocessing | None = None
+    labels: tuple[str, ...] | None = None
+    output_activation: Literal["softmax", "none"] = "none"
+    metrics: dict[str, float | str] = field(default_factory=dict)
+    producer: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A bundle in its place, what its manifest says, and the fold that it came from."""
+
+    folder: Path
+    manifest: Manifest
+    fold: FoldResult
+
+
+def write_bundle(
+    source: onnx.ModelProto,
+    description: Description,
+    models: Path,
+    inputs: Mapping[str, NDArray[np.generic]] | None = None,
+) -> Written:
+    """Folds `source` and writes `models/<name>/<version>/`.
+
+    `inputs` are rows to prove the fold on, by input name; random ones where none are given. Raises
+    UnusableInput for a name, a version or a network that cannot be used, AnswerIsNo when a check
+    fails. Nothing is written in either case.
+    """
+    _require_name(description.name)
+    version = _free_version(models / description.name, description.version)
+    folded = fold(source)
+    _require_frozen(folded)
+    equivalence = prove_fold(source, folded.model, inputs)
+    probed = add_probes(folded.model, folded.report)
+    served = folded.model.SerializeToString()
+    runtime = _load(served)
+    checks = Checks(
+        frozen=check_frozen(runtime.run, runtime.inputs),
+        batch_invariant=check_batch_invariance(runtime.run, runtime.inputs),
+        parity=_parity(equivalence),
+    )
+    _require(checks)
+    layers = _layers(folded, probed)
+    files = {
+        MODEL: served,
+        PROBE: probed.model.SerializeToString(),
+        STATISTICS: _statistics(folded),
+        LAYERS: _json([layer.model_dump(mode="json") for layer in layers]),
+        FOLD_REPORT: _json(folded.report.with_equivalence(equivalence).to_json()),
+        SOURCE: source.SerializeToString(),
+    }
+    manifest = _manifest(description, version, runtime, checks, files)
+    folder = models / description.name / str(version)
+    _put_in_place(folder, files | {MANIFEST: _json(manifest.model_dump(mode="json"))})
+    return Written(folder, manifest, folded)
+
+
+def prove_fold(
+    source: onnx.ModelProto,
+    folded: onnx.ModelProto,
+    inputs: Mapping[str, NDArray[np.generic]] | None = None,
+) -> Equivalence:
+    """`prove`, with UnusableInput where the networks cannot be compared at all."""
+    try:
+        return prove(source, folded, inputs)
+    except CannotProve as error:
+        raise UnusableInput(f"the fold cannot be proved: {error}") from None
+
+
+def _require_name(name: str) -> None:
+    """Before any path is made of it, and before any work is done for it."""
+    if not is_model_name(name):
+        raise UnusableInput(f"name: {NAME_RULE}; got '{name}'")
+
+
+def _free_version(folder: Path, wanted: int | None) -> int:
+    """The version asked for, if it is free: a version is one function for ever."""
+    taken = [int(p.name) for p in folder.glob("[1-9]*") if p.name.isdecimal()]
+    version = wanted or max(taken, default=0) + 1
+    if version in taken:
+        raise UnusableInput(
+            f"{folder / str(version)}: expected a free version, found a bundle; versions are "
+            f"immutable, the next free one is {max(taken) + 1}"
+        )
+    return version
+
+
+def _load(model: bytes) -> OnnxRuntime:
+    try:
+        return OnnxRuntime(model, threads=len(os.sched_getaffinity(0)))
+    except BadBundle as error:
+        raise UnusableInput(f"the folded network cannot be served: {error}") from None
+
+
+def _parity(equivalence: Equivalence) -> Check:
+    return Check(
+        passed=equivalence.passed,
+        figure=max(equivalence.error, equivalence.error_optimized),
+        limit=equivalence.limit,
+        detail=equivalence.summary(),
+    )
+
+
+def _require(checks: Checks) -> None:
+    """A bundle that would break a promise is not written."""
+    for name, check in checks:
+        if not check.passed:
+            raise AnswerIsNo(
+                f"check '{name}' failed: expected at most {check.limit:g}, got {check.figure:.3g} "
+                f"({check.detail})"
+            )
+
+
+def _require_frozen(folded: FoldResult) -> None:
+    """A layer that is no line per channel has no frozen statistics to keep."""
+    frozen = {norm.name for norm in folded.normalizations}
+    for record in folded.report.layers:
+        if record.name not in frozen:
+            raise AnswerIsNo(f"layer '{record.name}' cannot be frozen: {record.refusal}")
+
+
+def _layers(folded: FoldResult, probed: Probed) -> list[Layer]:
+    metadata = {norm.name: norm.metadata for norm in folded.normalizations}
+    layers = []
+    for record in folded.report.layers:
+        provenance = read_provenance(metadata[record.name], record.name)
+        outputs = probed.outputs.get(record.name)
+        layers.append(
+            Layer(
+                name=record.name,
+                node=record.node,
+                operator=record.operator,
+                channels=record.channels or 0,
+                epsilon=record.epsilon or 0.0,
+                momentum=provenance.momentum,
+                count=provenance.count,
+                statistics=provenance.statistics,
+                folded_into=record.folded_into,
+                rule=record.rule,
+                refusal=record.refusal,
+                probe=None
+                if outputs is None
+                else ProbeOutputs(mean=outputs[0], mean_square=outputs[1]),
+                findings=tuple(record.findings),
+            )
+        )
+    return layers
+
+
+def _statistics(folded: FoldResult) -> bytes:
+    """Every array of every layer under `<layer>/<field>`, in NumPy's own archive."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for norm in folded.normalizations:
+        provenance: Provenance = read_provenance(norm.metadata, norm.name)
+        fields = {
+            "scale": norm.scale,
+            "bias": norm.bias,
+            "mean": norm.mean,
+            "var": norm.var,
+            "multiplier": norm.multiplier,
+            "shift": norm.shift,
+            "moving_mean": provenance.moving_mean,
+            "moving_var": provenance.moving_var,
+        }
+        arrays |= {f"{norm.name}/{k}": v for k, v in fields.items() if v is not None}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _manifest(
+    description: Description,
+    version: int,
+    runtime: OnnxRuntime,
+    checks: Checks,
+    files: Mapping[str, bytes],
+) -> Manifest:
+    try:
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            name=description.name,
+            version=version,
+            created=datetime.now(UTC).replace(microsecond=0),
+            producer={
+                "foldserve": __version__,
+                "onnx": onnx.__version__,
+                "onnxruntime": onnxruntime.__version__,
+            }
+            | description.producer,
+            parent_version=description.parent_version,
+            derivation=description.derivation,
+            inputs=runtime.inputs,
+            outputs=runtime.outputs,
+            preprocessing=description.preprocessing,
+            labels=description.labels,
+            output_activation=description.output_activation,
+            metrics=description.metrics,
+            checks=checks,
+            files={
+                name: FileEntry(sha256=sha256_of(data), size=len(data))
+                for name, data in files.items()
+            },
+        )
+    except ValidationError as error:
+        raise UnusableInput(f"manifest: {first_fault(error)}") from None
+
+
+def _put_in_place(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes all files beside `folder`, the manifest last, and renames them into place."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UnusableInput(f"{folder}: expected a writable place, got {error.strerror}") from None
+    try:
+        staging.chmod(0o755)
+        for name, data in files.items():
+            write_bytes(staging / name, data)
+        sync_folder(staging)
+        os.rename(staging, folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,46 @@
+"""`foldserve fold`: an ONNX file with its normalization layers folded into the weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.console import output, print_json, working
+from training.cli.options import Json
+
+Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
+Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
+Report = Annotated[Path | None, typer.Option("--report", help="Write the fold report as JSON.")]
+
+
+def fold(source: Source, target: Target, report: Report = None, as_json: Json = False) -> None:
+    """Folds every normalization layer that can be folded exactly, and proves it.
+
+    Nothing is written when the folded network's answers are not those of a float64 evaluation of
+    the original; the exit code is 1 then.
+
+    Example: `foldserve fold resnet18.onnx folded.onnx --report fold.json`
+    """
+    import orjson
+
+    from training.bundle import prove_fold
+    from training.errors import AnswerIsNo
+    from training.files import write_bytes
+    from training.fold import fold as fold_model
+    from training.onnx_files import read_onnx
+
+    model = read_onnx(source)
+    with working("folding and proving"):
+        result = fold_model(model)
+        proof = prove_fold(model, result.model)
+    told = result.report.with_equivalence(proof)
+    if report is not None:
+        write_bytes(report, orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2))
+    if not proof.passed:
+        raise AnswerIsNo(f"{source}: {proof.summary()}; {target} was not written")
+    write_bytes(target, result.model.SerializeToString())
+    if as_json:
+        print_json(told.to_json())
+    else:
+        output.print(told.table())
+        output.print(f"wrote {target}")

@@ -1,0 +1,20 @@
+"""Options that several commands have, with one meaning and one help text."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Estimate(StrEnum):
+    """Which statistics of a trained network are frozen."""
+
+    population = "population"
+    moving_average = "moving-average"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+StatisticsOption = Annotated[
+    Estimate,
+    typer.Option(help="What to freeze: Algorithm 2's statistics, or training's moving averages."),
+]

@@ -1,0 +1,122 @@
+"""`foldserve train`: from a preset or a TOML file to a trained network, and on to a bundle."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.cli.console import errors, output, print_json, show_log, working
+from training.cli.options import Estimate, Json, StatisticsOption
+
+if TYPE_CHECKING:
+    from training.checkpoint import Checkpoint
+    from training.config import TrainingConfig
+
+Preset = Annotated[str, typer.Argument(help="mnist-cnn, mnist-mlp, fashion-cnn, or a TOML file.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; default runs/NAME.")]
+Data = Annotated[Path | None, typer.Option(help="Folder with the data set's IDX files.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation, dropout.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+Models = Annotated[Path | None, typer.Option("--bundle", help="Also write a bundle in here.")]
+
+
+def train(
+    preset: Preset,
+    out: Out = None,
+    data: Data = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    resume: Resume = False,
+    models: Models = None,
+    statistics: StatisticsOption = Estimate.population,
+    as_json: Json = False,
+) -> None:
+    """Trains a network, estimates its population statistics, and bundles it if asked to.
+
+    Ctrl-C leaves a checkpoint; --resume goes on to the same numbers as an uninterrupted run.
+
+    Example: `foldserve train mnist-cnn --bundle models/`
+    """
+    show_log()
+    from training import pipeline
+    from training.config import load_config
+    from training.data import load
+
+    config = load_config(preset).replace(epochs=epochs, seed=seed)
+    folder = out or Path("runs") / config.name
+    dataset = load(config.dataset, data)
+    started = time.monotonic()
+    with ProgressReport(config) as report:
+        checkpoint = pipeline.train(config, dataset, folder, resume=resume, report=report)
+    result: dict[str, object] = {
+        "run": str(folder),
+        "seconds": round(time.monotonic() - started, 1),
+        "history": checkpoint.history,
+        **checkpoint.metrics,
+    }
+    if models is not None:
+        with working("folding, proving and bundling"):
+            written = pipeline.bundle_run(checkpoint, dataset, models, statistics.value)
+        result["bundle"] = str(written.folder)
+    if as_json:
+        print_json(result)
+        return
+    metrics = checkpoint.metrics
+    output.print(
+        f"accuracy {metrics['accuracy_population']:.2%} with population statistics, "
+        f"{metrics['accuracy_moving_average']:.2%} with moving averages "
+        f"(apart by at most {metrics['mean_distance']:.3f} σ in the mean, "
+        f"{metrics['variance_distance']:.3f} in ln σ²)"
+    )
+    output.print(f"run {folder}: {result['seconds']} s")
+    if models is not None:
+        output.print(f"bundle {result['bundle']}")
+
+
+class ProgressReport:
+    """A bar with loss, accuracy and time left on a terminal; a line an epoch elsewhere."""
+
+    def __init__(self, config: "TrainingConfig") -> None:
+        self._config = config
+        self._epochs_told = 0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=errors,
+            transient=True,
+            disable=not errors.is_terminal,
+        )
+        self._task = self._bar.add_task(config.name, figures="")
+
+    def __enter__(self) -> "ProgressReport":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, checkpoint: "Checkpoint", steps: int) -> None:
+        """After a step: moves the bar, and tells of every finished epoch in a line."""
+        totals = checkpoint.totals
+        if totals["images"]:
+            figures = (
+                f"loss {totals['loss'] / totals['images']:.4f}  "
+                f"accuracy {totals['correct'] / totals['images']:.2%}"
+            )
+            self._bar.update(self._task, figures=figures)
+        self._bar.update(self._task, completed=checkpoint.step, total=steps)
+        if len(checkpoint.history) > self._epochs_told and not totals["images"]:
+            self._tell(checkpoint.history[-1])
+        self._epochs_told = len(checkpoint.history)
+
+    def _tell(self, row: dict[str, float]) -> None:
+        errors.print(
+            f"epoch {row['epoch']:>2.0f}/{self._config.epochs}  loss {row['loss']:.4f}  "
+            f"accuracy {row['train_accuracy']:.2%}  test {row['test_accuracy']:.2%}  "
+            f"{row['seconds']:.0f} s"
+        )

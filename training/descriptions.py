@@ -1,0 +1,33 @@
+"""What the user says of a network in files of his own: its labels and how pictures reach it."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.bundle import first_fault
+from service.manifest import Preprocessing
+from training.errors import UnusableInput
+from training.files import read_file
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One label a line, in the order of the classes; UnusableInput for a file without any."""
+    try:
+        lines = read_file(path).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise UnusableInput(f"{path}: expected UTF-8 text, got {error}") from None
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise UnusableInput(f"{path}: expected one label a line, found none")
+    return labels
+
+
+def read_preprocessing(path: Path) -> Preprocessing:
+    """The fields of a TOML file as the manifest has them; UnusableInput says what is wrong."""
+    try:
+        return Preprocessing.model_validate(tomllib.loads(read_file(path).decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnusableInput(f"{path}: expected TOML, got {error}") from None
+    except ValidationError as error:
+        raise UnusableInput(f"{path}: {first_fault(error)}") from None
