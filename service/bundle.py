@@ -7,6 +7,8 @@ the very bytes that are used. What does not match, or points elsewhere, is a `Ba
 import hashlib
 import io
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from service.errors import BadBundle
-from service.manifest import FORMAT_VERSION, LAYERS, MANIFEST, STATISTICS, Layer, Manifest
+from service.manifest import FORMAT_VERSION, LAYERS, MANIFEST, SOURCE, STATISTICS, Layer, Manifest
 
 FROZEN_FIELDS = ("scale", "bias", "mean", "var", "multiplier", "shift")
 MOVING_FIELDS = ("moving_mean", "moving_var")
@@ -49,7 +51,8 @@ def open_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     contents = {name: read_verified(folder, name, manifest) for name in (LAYERS, STATISTICS)}
     for name in manifest.files.keys() - contents.keys():
-        read_verified(folder, name, manifest)
+        if name != SOURCE or (folder / SOURCE).exists():  # may be left out where it only serves
+            read_verified(folder, name, manifest)
     try:
         layers = _LAYERS.validate_json(contents[LAYERS])
     except ValidationError as error:
@@ -96,7 +99,7 @@ def first_fault(error: ValidationError) -> str:
     """The first fault that pydantic found, as one sentence with the place."""
     fault = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in fault["loc"]) or "top level"
-    return f"{place}: {fault['msg']}"
+    return f"{place}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _read_inside(folder: Path, name: str, limit: int) -> bytes:
@@ -111,9 +114,10 @@ def _read_inside(folder: Path, name: str, limit: int) -> bytes:
 
 def _parse_statistics(data: bytes, layers: tuple[Layer, ...]) -> dict[str, Statistics]:
     try:
+        zipfile.ZipFile(io.BytesIO(data)).close()  # np.load would take other kinds of file too
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadBundle(f"{STATISTICS}: expected NumPy arrays, got {error}") from None
     return {layer.name: _layer_statistics(layer, arrays) for layer in layers}
 
@@ -123,10 +127,10 @@ def _layer_statistics(layer: Layer, arrays: dict[str, NDArray[np.floating]]) -> 
     found: Statistics = {}
     for field in fields:
         array = arrays.get(f"{layer.name}/{field}")
-        if array is None or array.shape != (layer.channels,):
-            got = "nothing" if array is None else f"shape {list(array.shape)}"
+        if array is None or array.shape != (layer.channels,) or array.dtype.kind != "f":
+            got = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
             raise BadBundle(
-                f"{STATISTICS}: expected {field} of layer '{layer.name}' with shape "
+                f"{STATISTICS}: expected {field} of layer '{layer.name}' as floating point "
                 f"[{layer.channels}], got {got}"
             )
         found[field] = array

@@ -43,3 +43,9 @@ class InferenceFailed(FoldserveError):
 
 class BadBundle(FoldserveError):
     """A bundle is damaged, of another format, or refers to something outside itself."""
+
+
+def shorten(value: object, limit: int = 100) -> str:
+    """The value as text for a message: what came from outside is echoed, but never at length."""
+    text = str(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

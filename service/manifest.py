@@ -26,6 +26,10 @@ REQUIRED = (MODEL, PROBE, STATISTICS, LAYERS, FOLD_REPORT)
 
 # The names of models and of files: no separators, no leading dot, at most 64 characters.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME_RULE = (
+    "expected 1 to 64 letters, digits, dots, underscores or hyphens, beginning with a letter or "
+    "digit, and not 'stats'"
+)
 
 
 def is_model_name(name: str) -> bool:
@@ -86,7 +90,11 @@ class Preprocessing(_Frozen):
 
 
 class Manifest(_Frozen):
-    """`manifest.json`: what a bundle is, what it takes and gives, and the digest of every file."""
+    """`manifest.json`: what a bundle is, what it takes and gives, and the digest of every file.
+
+    `labels` name the columns of the first output. `output_activation` says what the service is to
+    do with that output to have probabilities: `softmax` for logits, `none` where it holds them.
+    """
 
     format_version: Literal[1]
     name: str
@@ -108,10 +116,7 @@ class Manifest(_Frozen):
     @classmethod
     def _name_is_plain(cls, name: str) -> str:
         if not is_model_name(name):
-            raise ValueError(
-                "expected 1 to 64 letters, digits, dots, underscores or hyphens, beginning with a "
-                f"letter or digit, and not 'stats'; got '{name}'"
-            )
+            raise ValueError(f"{NAME_RULE}; got '{name}'")
         return name
 
     @field_validator("files")
@@ -124,6 +129,34 @@ class Manifest(_Frozen):
         if missing:
             raise ValueError(f"expected the files {', '.join(REQUIRED)}; missing {missing}")
         return files
+
+    @model_validator(mode="after")
+    def _pictures_fit_the_input(self) -> Self:
+        if self.preprocessing is None:
+            return self
+        pictures = self.preprocessing
+        made = (1, len(pictures.colour), pictures.height, pictures.width)
+        taken = self.inputs[0].shape
+        fits = len(taken) == 4 and all(t in (-1, m) for t, m in zip(taken, made, strict=True))
+        if len(self.inputs) != 1 or self.inputs[0].datatype != "FP32" or not fits:
+            wanted = ", ".join(f"{i.name} {i.datatype} {list(i.shape)}" for i in self.inputs)
+            raise ValueError(
+                f"preprocessing gives FP32 {list(made)}, which must fit the only input; "
+                f"the network takes {wanted}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit_the_output(self) -> Self:
+        scores = self.outputs[0].shape
+        if self.labels is not None and (
+            len(scores) != 2 or scores[1] not in (-1, len(self.labels))
+        ):
+            raise ValueError(
+                f"{len(self.labels)} labels need an output of shape [-1, {len(self.labels)}]; "
+                f"the first one is {self.outputs[0].name} {list(scores)}"
+            )
+        return self
 
 
 class ProbeOutputs(_Frozen):

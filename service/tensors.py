@@ -3,6 +3,7 @@
 Knows NumPy and the protocol's datatypes; nothing of HTTP, JSON or ONNX Runtime.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, shorten
 
 Array = NDArray[Any]
 
@@ -76,7 +77,7 @@ def check_datatype(spec: TensorSpec, datatype: str) -> None:
     """Raises InvalidRequest unless the request's datatype is the model's."""
     if datatype != spec.datatype:
         raise InvalidRequest(
-            f"input '{spec.name}': expected datatype {spec.datatype}, got {datatype}"
+            f"input '{spec.name}': expected datatype {spec.datatype}, got '{shorten(datatype)}'"
         )
 
 
@@ -87,10 +88,13 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
     )
     if fits:
         return
-    missing_batch = len(shape) == len(spec.shape) - 1 and spec.shape[:1] == (-1,)
-    hint = " (the first dimension is the batch: send [1, …] for one)" if missing_batch else ""
+    hint = ""
+    if len(shape) == len(spec.shape) - 1 and spec.shape[:1] == (-1,):
+        hint = " (the first dimension is the batch: send [1, …] for one)"
+    elif 0 in shape:
+        hint = " (every dimension has at least 1)"
     raise InvalidRequest(
-        f"input '{spec.name}': expected shape {list(spec.shape)}, got {list(shape)}{hint}"
+        f"input '{spec.name}': expected shape {list(spec.shape)}, got {shorten(list(shape))}{hint}"
     )
 
 
@@ -99,6 +103,15 @@ def check_count(name: str, shape: tuple[int, ...], count: int) -> None:
     if count != prod(shape):
         raise InvalidRequest(
             f"input '{name}': expected {prod(shape)} elements for shape {list(shape)}, got {count}"
+        )
+
+
+def check_rows(inputs: Mapping[str, Array]) -> None:
+    """Raises InvalidRequest unless all inputs hold the same number of rows."""
+    rows = {name: len(array) for name, array in inputs.items()}
+    if len(set(rows.values())) > 1:
+        raise InvalidRequest(
+            f"inputs: expected one number of rows (the first dimension) in all, got {rows}"
         )
 
 

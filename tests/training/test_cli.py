@@ -179,3 +179,20 @@ def test_help_and_serving_do_not_need_pytorch() -> None:
     code = code.replace("['--help']", "['fold', 'a', 'b']")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'foldserve[offline]'" in _sentence(done, status=2)
+
+
+def test_serve_serves_and_stops_as_the_service_does(
+    trained: tuple[Path, dict[str, object]],
+) -> None:
+    command = _command(["serve", "--models", trained[0] / "models", "--port", "0"])
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("serving 1 of 1 versions" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_serve_refuses_what_the_service_refuses() -> None:
+    done = _run("serve", "--port", "70000")
+    assert "--port: Input should be less than or equal to 65535" in _sentence(done, status=2)

@@ -163,7 +163,7 @@ class BatchNormalization(OpRun):
         self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **given: Any
     ) -> tuple[Array, ...]:
         if len(self.onnx_node.output) > 1 or given.get("training_mode"):
-            raise NotImplementedError("BatchNormalization that normalizes by its own batch")
+            raise ValueError("BatchNormalization that normalizes by its own batch")
         # spatial=0 (before opset 9) has parameters of shape [C, D1, …]
         shape = (1, *scale.shape, *[1] * (x.ndim - 1 - scale.ndim))
         scale, bias, mean, var = (array.reshape(shape) for array in (scale, bias, mean, var))

@@ -1,14 +1,27 @@
-"""Real data, and one short run on it, shared by the tests of the offline toolkit."""
+"""What tests of more than one room need: a tiny bundle, and one short run on real data."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.service.bundles import write_bundle
 from training import pipeline
 from training.checkpoint import Checkpoint
 from training.config import PRESETS, TrainingConfig
 from training.data import Dataset, load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Batches this small are slower on two threads, and much slower beside other work."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny_bundle(tmp_path: Path) -> Path:
+    """The folder models/tiny/1 with a real bundle: a small convolutional network."""
+    return write_bundle(tmp_path / "models")
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +49,3 @@ def short_run(short_config: TrainingConfig, mnist: Dataset, run_folder: Path) ->
     return pipeline.train(
         short_config, mnist, run_folder, resume=False, report=lambda checkpoint, steps: None
     )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Batches this small are slower on two threads, and much slower beside other work."""
-    torch.set_num_threads(1)

@@ -1,0 +1,183 @@
+"""`python -m service`: settings, application, server; and `--check`, the health check.
+
+Heavy imports wait until the signals are in hand: as process 1 of a container, a process that has
+no handler for SIGTERM ignores it. Exit status: 0 stopped as asked, 1 the answer is no (the port
+is taken, not ready), 2 unusable input, 130 interrupted.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastapi import FastAPI
+
+    from service.settings import Settings
+
+INTERRUPTED = 130
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_WORKER_FAILED = 3  # a worker's exit status when its start failed (uvicorn's STARTUP_FAILURE)
+_CHECK_TIMEOUT_S = 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit status comes back."""
+    stop_at_once_on_signals()
+    flags = _parse(argv)
+    if flags.pop("check"):
+        return check(flags["port"] or os.environ.get("FOLDSERVE_PORT") or "8000")
+
+    from service.settings import BadSettings, read_settings
+
+    try:
+        return serve(read_settings(flags))
+    except BadSettings as error:
+        return _complain(str(error), 2)
+
+
+def stop_at_once_on_signals() -> Callable[[], None]:
+    """Until models are loaded nothing is being served, so the process may simply end.
+
+    Returns what puts the handlers back that were there before. uvicorn raises a signal again
+    after its graceful stop, so that these handlers decide the exit status then as well.
+    """
+    before = {number: signal.signal(number, _exit_now) for number in _STOPPING}
+
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return put_back
+
+
+def serve(settings: "Settings") -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit status."""
+    stop_at_once_on_signals()
+
+    from functools import partial
+
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    try:
+        sock = _bind(settings.host, settings.port)
+    except OSError as error:
+        return _complain(f"cannot bind {settings.host}:{settings.port}: {error.strerror}", 1)
+    config = uvicorn.Config(
+        partial(application, settings),
+        factory=True,
+        workers=settings.workers,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=1024,
+        limit_concurrency=1024,
+        timeout_keep_alive=75,  # longer than the 60 s after which proxies let go
+        timeout_graceful_shutdown=30,
+    )
+    host, port = sock.getsockname()[:2]
+    _say(f"http://{host}:{port} (API documentation: /docs)")
+    if settings.workers == 1:
+        uvicorn.Server(config).run(sockets=[sock])
+        return 0
+    supervisor = Multiprocess(config, sockets=[sock])
+    supervisor.run()
+    failed = any(worker.exitcode == _WORKER_FAILED for worker in supervisor.processes)
+    return 1 if failed else 0
+
+
+def application(settings: "Settings") -> "FastAPI":
+    """What each server process runs: the application, with its log on standard error."""
+    put_back = stop_at_once_on_signals()  # uvicorn would finish loading first
+
+    import logging
+
+    from service.app import create_app
+
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
+    )
+    return create_app(settings, on_loaded=put_back)
+
+
+def check(port: str) -> int:
+    """Asks the service on this machine whether it is ready: 0 yes, 1 no, 2 no such port."""
+    from http.client import HTTPConnection, HTTPException
+
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        return _complain(f"port: expected a number from 1 to 65535; got '{port[:100]}'", 2)
+    connection = HTTPConnection("127.0.0.1", int(port), timeout=_CHECK_TIMEOUT_S)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as error:
+        return _complain(f"port {port}: expected the service, got {error!r}", 1)
+    finally:
+        connection.close()
+    return 0 if status == 200 else _complain(f"not ready: status {status}", 1)
+
+
+def _parse(argv: Sequence[str] | None) -> dict[str, str]:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serves the bundles of a folder. Flags win over FOLDSERVE_* variables.",
+        epilog="example: python -m service --models models --port 8000",
+    )
+    parser.add_argument("--models", metavar="DIR", help="folder of bundles (models)")
+    parser.add_argument("--host", metavar="H", help="address to bind (127.0.0.1)")
+    parser.add_argument("--port", metavar="P", help="port to bind, 0 for any free one (8000)")
+    parser.add_argument("--workers", metavar="N", help="processes that share the port (1)")
+    parser.add_argument(
+        "--check", action="store_true", help="ask the service on this machine if it is ready"
+    )
+    return vars(parser.parse_args(argv))
+
+
+def _bind(host: str, port: int) -> "socket.socket":
+    import socket
+
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _exit_now(number: int, _: FrameType | None) -> None:
+    """Ends the process without unwinding, which an import in progress might swallow."""
+    os._exit(0 if number == signal.SIGTERM else INTERRUPTED)
+
+
+def _complain(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"foldserve: {sentence}\n")
+
+
+if __name__ == "__main__":
+    # Run as the module that can be imported: workers find `application` by that name.
+    from service.__main__ import main as imported_main
+
+    sys.exit(imported_main())

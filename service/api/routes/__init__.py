@@ -1,0 +1,5 @@
+"""The routes, by subject. They do not know each other."""
+
+from service.api.routes import inference, normalization, predict, repository
+
+ROUTERS = (inference.router, predict.router, normalization.router, repository.router)

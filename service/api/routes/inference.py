@@ -1,0 +1,166 @@
+"""The Open Inference Protocol V2: health, metadata and inference."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import __version__
+from service.api import schemas
+from service.api.answers import encode
+from service.api.codec import LENGTH_HEADER, decode
+from service.api.dependencies import context_of, json_response, read_body
+from service.api.routing import add_model_route, documented
+from service.errors import NotReady
+from service.model import Model
+from service.tensors import TensorSpec
+
+router = APIRouter(tags=["Open Inference Protocol V2"])
+
+_EXTENSIONS = ["binary_tensor_data"]
+_PLATFORM = "onnxruntime_onnx"
+_BINARY_ANSWER = {
+    "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
+    "content": {
+        "application/octet-stream": {
+            "schema": {
+                "type": "string",
+                "format": "binary",
+                "description": "The JSON, then the tensors in binary, in the order of outputs.",
+            }
+        }
+    },
+}
+_INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}},
+            "application/octet-stream": {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "The JSON, then the tensors in binary, in the order of inputs.",
+                }
+            },
+        },
+    },
+    "parameters": [
+        {
+            "name": LENGTH_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 0},
+            "description": "Bytes of JSON before the binary tensors; 0 for a raw request.",
+        }
+    ],
+}
+
+
+@router.get(
+    "/v2",
+    summary="The server",
+    response_model=None,
+    responses=documented(schemas.ServerMetadata, "Name, version and extensions."),
+)
+async def server_metadata() -> Response:
+    """Name and version of the server, and the protocol extensions that it implements."""
+    return json_response({"name": "foldserve", "version": __version__, "extensions": _EXTENSIONS})
+
+
+@router.get(
+    "/v2/health/live",
+    summary="Is the process alive",
+    response_model=None,
+    responses=documented(schemas.Live, "It is."),
+)
+async def live() -> Response:
+    """Answers as long as the process does."""
+    return json_response({"live": True})
+
+
+@router.get(
+    "/v2/health/ready",
+    summary="Can every model answer",
+    response_model=None,
+    responses=documented(schemas.ServerReady, "All can.", 503),
+)
+async def ready(request: Request) -> Response:
+    """Ready when there is at least one model, and every model has a version that can answer."""
+    if not context_of(request).registry.ready:
+        raise NotReady("server: expected a ready version of every model, and at least one model")
+    return json_response({"ready": True, "live": True})
+
+
+@router.get(
+    "/v2/models",
+    summary="The models that can answer",
+    response_model=None,
+    responses=documented(schemas.Models, "Their names."),
+)
+async def models(request: Request) -> Response:
+    """The names of the models with a ready version; the repository index tells of the others."""
+    return json_response({"models": context_of(request).registry.names()})
+
+
+async def model_metadata(request: Request, model: Model) -> Response:
+    """Inputs, outputs and versions: all ready ones, or the one in the path."""
+    one = "model_version" in request.path_params
+    versions = [model.version] if one else context_of(request).registry.versions(model.name)
+    return json_response(
+        {
+            "name": model.name,
+            "versions": [str(version) for version in versions],
+            "platform": _PLATFORM,
+            "inputs": [_tensor(spec) for spec in model.inputs],
+            "outputs": [_tensor(spec) for spec in model.outputs],
+        }
+    )
+
+
+async def model_ready(_: Request, model: Model) -> Response:
+    """200 when the model can answer; 503 with the reason when it is there and cannot."""
+    return json_response({"name": model.name, "ready": True})
+
+
+async def infer(request: Request, model: Model) -> Response:
+    """Runs the model. Tensors go both ways as JSON or as binary data after the JSON."""
+    header = request.headers.get(LENGTH_HEADER)
+    asked = decode(await read_body(request), header, model.inputs, model.outputs)
+    return encode(model, asked, await model.predict(asked.inputs))
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+
+
+def _with_binary(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    return {**responses, 200: responses[200] | _BINARY_ANSWER}
+
+
+add_model_route(
+    router,
+    "GET",
+    "",
+    model_metadata,
+    summary="What a model takes and gives",
+    responses=documented(schemas.ModelMetadata, "Inputs, outputs, versions.", 404, 503),
+)
+add_model_route(
+    router,
+    "GET",
+    "/ready",
+    model_ready,
+    summary="Can a model answer",
+    responses=documented(schemas.ModelReady, "It can.", 404, 503),
+)
+add_model_route(
+    router,
+    "POST",
+    "/infer",
+    infer,
+    summary="Inference on tensors",
+    responses=_with_binary(documented(schemas.InferResponse, "", 400, 404, 413, 503)),
+    openapi_extra=_INFER_BODY,
+)

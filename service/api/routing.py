@@ -1,0 +1,67 @@
+"""What the routes of a model have in common: two paths each, and documented errors."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.api.dependencies import context_of
+from service.api.schemas import Error
+from service.model import Model
+
+Handler = Callable[[Request, Model], Awaitable[Response]]
+ModelName = Annotated[str, Path(description="Name of the model.", examples=["digits"])]
+ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
+
+_ERRORS = {
+    400: "Malformed, or not what the model takes.",
+    404: "No such model, version or layer.",
+    405: "The path exists, with another method.",
+    413: "Larger than a limit.",
+    415: "A type of body that this route does not read.",
+    500: "A fault of the server; the sentence has an id that is also in its log.",
+    503: "The model, or the server, cannot answer now.",
+}
+
+
+def documented(
+    answer: type[BaseModel] | type[list[Any]], description: str, *errors: int
+) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route for the documentation: the good one, then each possible error."""
+    faults = {code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 405, 500)}
+    return {200: {"model": answer, "description": description}, **dict(sorted(faults.items()))}
+
+
+def add_model_route(
+    router: APIRouter, method: str, suffix: str, handler: Handler, **documentation: Any
+) -> None:
+    """Routes `handler` for the latest ready version of a model, and for one that is named."""
+
+    async def latest(request: Request, model_name: ModelName) -> Response:
+        return await handler(request, context_of(request).registry.get(model_name))
+
+    async def version(
+        request: Request, model_name: ModelName, model_version: ModelVersion
+    ) -> Response:
+        model = context_of(request).registry.get(model_name, model_version)
+        return await handler(request, model)
+
+    summary, name = documentation.pop("summary"), handler.__name__
+    path, description = "/v2/models/{model_name}", handler.__doc__
+    for endpoint, place, words, operation in (
+        (latest, path, summary, name),
+        (version, f"{path}/versions/{{model_version}}", f"{summary}, one version", f"{name}_v"),
+    ):
+        router.add_api_route(
+            place + suffix,
+            endpoint,
+            methods=[method],
+            summary=words,
+            description=description,
+            operation_id=operation,
+            response_model=None,
+            **documentation,
+        )

@@ -1,0 +1,281 @@
+"""The objects of the wire, for the documentation: what is sent and what comes back.
+
+Hot routes read and write bytes themselves; these models describe them, and examples show them.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Parameters = dict[str, str | int | float | bool]
+
+
+class Error(BaseModel):
+    """Every error: one sentence with what was expected, what came, and where."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"error": "input 'image': expected datatype FP32, got 'FP64'"}
+        }
+    )
+    error: str
+
+
+class ServerMetadata(BaseModel):
+    """The server and the protocol extensions that it implements."""
+
+    name: str = Field(examples=["foldserve"])
+    version: str = Field(examples=["0.1.0"])
+    extensions: list[str] = Field(examples=[["binary_tensor_data"]])
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    live: Literal[True]
+
+
+class ServerReady(BaseModel):
+    """Every model that is present can answer."""
+
+    ready: Literal[True]
+    live: Literal[True]
+
+
+class Models(BaseModel):
+    """The models that can answer."""
+
+    models: list[str] = Field(examples=[["digits"]])
+
+
+class ModelReady(BaseModel):
+    """The model can answer."""
+
+    name: str = Field(examples=["digits"])
+    ready: Literal[True]
+
+
+class TensorMetadata(BaseModel):
+    """One tensor of a model; -1 is a free dimension, and the first one is the batch."""
+
+    name: str = Field(examples=["image"])
+    datatype: str = Field(examples=["FP32"])
+    shape: list[int] = Field(examples=[[-1, 1, 28, 28]])
+
+
+class ModelMetadata(BaseModel):
+    """A model, its ready versions (or the one asked for), its inputs and outputs."""
+
+    name: str = Field(examples=["digits"])
+    versions: list[str] = Field(examples=[["1"]])
+    platform: str = Field(examples=["onnxruntime_onnx"])
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class RequestInput(BaseModel):
+    """One input: `data`, flat in row-major order or nested, or the parameter binary_data_size."""
+
+    name: str = Field(examples=["x"])
+    shape: list[int] = Field(examples=[[1, 3]])
+    datatype: str = Field(examples=["FP32"])
+    parameters: Parameters | None = None
+    data: list[Any] | None = Field(None, examples=[[0.5, -1.0, 2.0]])
+
+
+class RequestOutput(BaseModel):
+    """One output that is wanted; the parameter binary_data chooses its form."""
+
+    name: str = Field(examples=["scores"])
+    parameters: Parameters | None = None
+
+
+class InferRequest(BaseModel):
+    """An inference request; without `outputs`, all are answered."""
+
+    id: str | None = None
+    parameters: Parameters | None = None
+    inputs: list[RequestInput]
+    outputs: list[RequestOutput] | None = None
+
+
+class ResponseOutput(BaseModel):
+    """One output: `data` flat in row-major order, or the parameter binary_data_size."""
+
+    name: str = Field(examples=["scores"])
+    datatype: str = Field(examples=["FP32"])
+    shape: list[int] = Field(examples=[[1, 2]])
+    parameters: Parameters | None = None
+    data: list[float | int | bool | None] | None = Field(None, examples=[[1.5, -0.5]])
+
+
+class InferResponse(BaseModel):
+    """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`."""
+
+    id: str | None = None
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])
+    parameters: Parameters | None = None
+    outputs: list[ResponseOutput]
+
+
+class PredictRequest(BaseModel):
+    """Rows for the network as it is, without preprocessing: one nested list a row.
+
+    For several inputs each instance is an object, from the input's name to its list.
+    """
+
+    instances: list[Any] = Field(min_length=1, examples=[[[0.5, -1.0, 2.0], [0.0, 1.0, 0.0]]])
+
+
+class LabelledPrediction(BaseModel):
+    """The best class of one row; all null where the network gave NaN or an infinity."""
+
+    label: str | None = Field(examples=["seven"])
+    index: int | None = Field(examples=[7])
+    probability: float | None = Field(examples=[0.98])
+
+
+class PredictResponse(BaseModel):
+    """One prediction a row: labelled, or else the output's list, or lists by output name."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])
+    predictions: list[LabelledPrediction | list[Any] | dict[str, Any] | float | int | bool | None]
+
+
+class RepositoryIndexRequest(BaseModel):
+    """An empty body does the same as `{}`."""
+
+    ready: bool = Field(False, description="Only the versions that can answer.")
+
+
+class RepositoryEntry(BaseModel):
+    """One version that was found; `reason` says why it is unavailable."""
+
+    name: str = Field(examples=["digits"])
+    version: str = Field(examples=["1"])
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str = Field(examples=[""])
+
+
+class Quantiles(BaseModel):
+    """Quantiles over the channels, by linear interpolation."""
+
+    q05: Annotated[float | None, Field(alias="0.05")]
+    q25: Annotated[float | None, Field(alias="0.25")]
+    q50: Annotated[float | None, Field(alias="0.5")]
+    q75: Annotated[float | None, Field(alias="0.75")]
+    q95: Annotated[float | None, Field(alias="0.95")]
+
+
+class Summary(BaseModel):
+    """One parameter of a layer over its channels."""
+
+    min: float | None
+    max: float | None
+    mean: float | None
+    quantiles: Quantiles
+
+
+class Summaries(BaseModel):
+    """γ, β, μ, σ² of the layer, and the line y = multiplier·x + shift that they make."""
+
+    scale: Summary
+    bias: Summary
+    mean: Summary
+    var: Summary
+    multiplier: Summary
+    shift: Summary
+
+
+class LayerWords(BaseModel):
+    """One normalization layer of the original network, and where it went."""
+
+    name: str = Field(examples=["features.1"])
+    node: str = Field(examples=["/features/features.1/BatchNormalization"])
+    operator: str = Field(examples=["BatchNormalization"])
+    channels: int = Field(examples=[16])
+    epsilon: float = Field(examples=[1e-05])
+    momentum: float | None = Field(examples=[0.1])
+    count: int | None = Field(examples=[938])
+    statistics: Literal["population", "moving average", "model"]
+    folded_into: str | None = Field(examples=["/features/features.0/Conv"])
+    rule: str | None = Field(examples=["conv"])
+    refusal: str | None = Field(examples=[None])
+    findings: list[str]
+    dead_channels: list[int] = Field(description="Channels with |scale| < median |scale| / 1000.")
+
+
+class LayerReport(LayerWords):
+    """A layer in summary."""
+
+    summaries: Summaries
+
+
+class Check(BaseModel):
+    """One promise: whether it held, the figure measured, its limit, and what the figure means."""
+
+    passed: bool
+    figure: float | None
+    limit: float
+    detail: str
+
+
+class ChecksBuilt(BaseModel):
+    """The promises as checked when the bundle was built."""
+
+    frozen: Check
+    batch_invariant: Check
+    parity: Check
+
+
+class ChecksHere(BaseModel):
+    """The promises that depend on the machine, as checked on this one when the model loaded."""
+
+    frozen: Check
+    batch_invariant: Check
+
+
+class BundleChecks(BaseModel):
+    """The promises, at both times."""
+
+    built: ChecksBuilt
+    here: ChecksHere
+
+
+class NormalizationReport(BaseModel):
+    """Every normalization layer in network order, and the promises of the bundle."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])
+    checks: BundleChecks
+    row_by_row: bool = Field(description="Rows are run alone: kernels here see the batch size.")
+    layers: list[LayerReport]
+
+
+class FrozenArrays(BaseModel):
+    """One value a channel."""
+
+    scale: list[float | None]
+    bias: list[float | None]
+    mean: list[float | None]
+    var: list[float | None]
+    multiplier: list[float | None]
+    shift: list[float | None]
+
+
+class MovingArrays(BaseModel):
+    """The moving averages of training, one value a channel."""
+
+    mean: list[float | None]
+    var: list[float | None]
+
+
+class LayerArrays(LayerReport):
+    """One layer with its arrays; `moving` where the moving averages of training are known."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])
+    frozen: FrozenArrays
+    moving: MovingArrays | None = None

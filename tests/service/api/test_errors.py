@@ -1,0 +1,42 @@
+"""Faults of our own: answered in the one form, logged once, with an id that joins the two."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from service.api.errors import STATUS
+from service.app import create_app
+from service.errors import FoldserveError
+from service.settings import Settings
+from tests.service.conftest import serving
+
+
+def test_every_exception_has_a_status() -> None:
+    def below(kind: type[FoldserveError]) -> set[type[FoldserveError]]:
+        return {kind}.union(*(below(child) for child in kind.__subclasses__()))
+
+    unlisted = {kind.__name__ for kind in below(FoldserveError) if kind not in STATUS}
+    assert unlisted == {"BadBundle"}  # met while loading, never by a request; 500 if it were
+
+
+def test_what_nobody_expected_is_an_internal_error_with_an_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(Settings(models=tmp_path))
+
+    @app.get("/fault")
+    async def fault() -> None:
+        raise RuntimeError("/secret/path")
+
+    with serving(app) as client, caplog.at_level(logging.ERROR):
+        answer = client.get("/fault")
+        alive = client.get("/v2/health/live")
+    sentence = answer.json()["error"]
+    assert answer.status_code == 500
+    assert list(answer.json()) == ["error"]
+    assert "secret" not in sentence
+    assert answer.headers["content-type"] == "application/json"
+    (record,) = [r for r in caplog.records if r.exc_info]
+    assert sentence.rpartition(" ")[2] in record.getMessage()
+    assert alive.status_code == 200

@@ -1,0 +1,45 @@
+"""The walls between the rooms, as far as the import contracts cannot see them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", "training")
+
+
+def _python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return done.stdout
+
+
+def test_the_service_loads_nothing_of_the_offline_toolkit() -> None:
+    code = f"import sys, service.app; print([m for m in {HEAVY} if m in sys.modules])"
+    assert _python(code).strip() == "[]"
+
+
+def test_the_health_check_loads_no_framework() -> None:
+    code = (
+        "import sys, service.__main__; print([m for m in ('numpy', 'fastapi') if m in sys.modules])"
+    )
+    assert _python(code).strip() == "[]"
+
+
+def test_folding_works_without_pytorch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import training.bundle, training.cli.fold, training.probe; print('works')"
+    )
+    assert _python(code).strip() == "works"
+
+
+def test_no_file_outgrows_its_room() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for folder in ("service", "training", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        if (lines := path.read_text().count("\n")) > 300
+    }
+    assert not {name for name in long if not name.startswith("tests/")}, long
