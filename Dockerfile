@@ -8,15 +8,17 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/foldserve
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY service service
-# The console script belongs to the offline toolkit, which stays outside the image. ONNX Runtime
-# carries offline tools of its own that no session uses.
-RUN python -m pip --python /opt/foldserve/bin/python install \
-        --no-cache-dir --constraint constraints.txt . \
-    && rm -r /opt/foldserve/bin/foldserve \
-        /opt/foldserve/lib/python3.11/site-packages/onnxruntime/transformers \
-        /opt/foldserve/lib/python3.11/site-packages/onnxruntime/quantization \
-        /opt/foldserve/lib/python3.11/site-packages/onnxruntime/tools \
-    && python -m compileall -q /opt/foldserve/lib
+# Left out: the command line, which belongs to the offline toolkit, with what it alone needs; and
+# what no session uses of ONNX Runtime (its offline tools, the C library beside the Python module)
+# and of NumPy (its tests).
+RUN set -e; python -m pip --python /opt/foldserve/bin/python install \
+        --no-cache-dir --constraint constraints.txt .; \
+    python -m pip --python /opt/foldserve/bin/python uninstall --yes --quiet \
+        typer rich pygments markdown-it-py mdurl shellingham; \
+    cd /opt/foldserve/lib/python3.11/site-packages; \
+    rm -r /opt/foldserve/bin/foldserve onnxruntime/capi/libonnxruntime.so.* \
+        onnxruntime/transformers onnxruntime/quantization onnxruntime/tools; \
+    find numpy -name tests -type d -prune -exec rm -r {} +
 
 FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="foldserve" \

@@ -3,6 +3,7 @@
 fit → population statistics → export → fold, prove, probe, check, write
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -103,7 +104,7 @@ def bundle_run(
         labels=source.labels,
         output_activation="softmax",
         metrics={"accuracy": metric, "accuracy_on": f"{source.title} test set, 10,000 images"},
-        producer={"torch": torch.__version__, "config": str(asdict(config))},
+        producer={"torch": torch.__version__, "config": json.dumps(asdict(config))},
     )
     proto = export_run(checkpoint, statistics)
     rows = {SIGNATURE.input: np.ascontiguousarray(images.numpy())}

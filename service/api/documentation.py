@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from service.api.schemas import InferRequest, PredictRequest, RepositoryIndexRequest
@@ -24,6 +24,10 @@ _BODIES = (InferRequest, PredictRequest, RepositoryIndexRequest)
 def install(app: FastAPI) -> None:
     """Adds the two pages, and the bodies that FastAPI cannot find by itself."""
     app.mount(_ASSETS, StaticFiles(directory=_STATIC), name="swagger")
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

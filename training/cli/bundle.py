@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli.console import output, print_json, working
+from training.cli.console import output, print_json, say, working
 from training.cli.options import Json
 
 Source = Annotated[Path, typer.Argument(help="The network, unfolded, as an ONNX file.")]
@@ -59,5 +59,5 @@ def bundle(
         return
     output.print(written.fold.report.table())
     for key, check in checks.items():
-        output.print(f"{key.replace('_', ' '):>16}: {check['detail']}")
-    output.print(f"bundle {written.folder}")
+        say(f"{key.replace('_', ' '):>16}: {check['detail']}")
+    say(f"bundle {written.folder}")

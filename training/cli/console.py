@@ -13,14 +13,19 @@ import orjson
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-errors = Console(stderr=True, highlight=False)
-output = Console(highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
 
 
 def fail(sentence: str, code: int) -> NoReturn:
     """One line on standard error, and out."""
-    errors.print(f"foldserve: {sentence}", soft_wrap=True, markup=False)
+    errors.print(f"foldserve: {sentence}", markup=False)
     sys.exit(code)
+
+
+def say(sentence: str) -> None:
+    """A line of the result on standard output, as it is: names in it are no markup."""
+    output.print(sentence, markup=False)
 
 
 def print_json(value: object) -> None:
@@ -29,8 +34,13 @@ def print_json(value: object) -> None:
 
 
 def show_log() -> None:
-    """Lets the toolkit's own remarks (what is fetched, say) through to standard error."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Lets the toolkit's own remarks (what is fetched, say) through to standard error.
+
+    Only its own: PyTorch's exporter remarks on every pass that it makes.
+    """
+    logger = logging.getLogger("training")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(logging.StreamHandler(sys.stderr))
 
 
 @contextmanager

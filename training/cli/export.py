@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli.console import output, print_json, working
+from training.cli.console import print_json, say, working
 from training.cli.options import Estimate, Json, StatisticsOption
 
 Source = Annotated[Path, typer.Argument(help="Folder of a run, or its checkpoint.pt.")]
@@ -37,4 +37,4 @@ def export(
     if as_json:
         print_json({"file": str(out), "bytes": len(data), "normalization_layers": layers})
     else:
-        output.print(f"{out}: {len(data):,} bytes, {len(layers)} normalization layers kept")
+        say(f"{out}: {len(data):,} bytes, {len(layers)} normalization layers kept")

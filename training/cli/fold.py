@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.cli.console import output, print_json, working
+from training.cli.console import output, print_json, say, working
 from training.cli.options import Json
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
@@ -43,4 +43,4 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
         print_json(told.to_json())
     else:
         output.print(told.table())
-        output.print(f"wrote {target}")
+        say(f"wrote {target}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.cli.console import errors, output, print_json, show_log, working
+from training.cli.console import errors, print_json, say, show_log, working
 from training.cli.options import Estimate, Json, StatisticsOption
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ def train(
         print_json(result)
         return
     metrics = checkpoint.metrics
-    output.print(
+    say(
         f"accuracy {metrics['accuracy_population']:.2%} with population statistics, "
         f"{metrics['accuracy_moving_average']:.2%} with moving averages "
         f"(apart by at most {metrics['mean_distance']:.3f} σ in the mean, "
         f"{metrics['variance_distance']:.3f} in ln σ²)"
     )
-    output.print(f"run {folder}: {result['seconds']} s")
+    say(f"run {folder}: {result['seconds']} s")
     if models is not None:
-        output.print(f"bundle {result['bundle']}")
+        say(f"bundle {result['bundle']}")
 
 
 class ProgressReport:
