@@ -1,10 +1,5 @@
 """The whole way on real data: train, fold, bundle, serve, and ask over HTTP."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +14,7 @@ from PIL import Image
 
 from service.bundle import open_bundle
 from service.manifest import PROBE
+from tests.servers import start
 from training import pipeline
 from training.checkpoint import Checkpoint
 from training.data import Dataset
@@ -42,18 +38,10 @@ def models(short_run: Checkpoint, mnist: Dataset, tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def url(models: Path) -> Iterator[str]:
     """A real server over that folder, in a process of its own, stopped by SIGTERM at the end."""
-    command = [sys.executable, "-m", "service", "--models", str(models), "--port", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        found = None
-        for line in process.stderr:
-            found = found or re.search(r"http://127\.0\.0\.1:\d+", line)
-            if "startup complete" in line:
-                break
-        assert found is not None
-        yield found.group()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == os.EX_OK
+    server = start("--models", str(models))
+    yield f"http://{server.address}"
+    status, errors = server.stop()
+    assert status == 0, errors
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.servers import DEADLINE_S, poll, spawn, start
 from tests.service.bundles import write_bundle
-from tests.service.conftest import DEADLINE_S, poll, spawn, start
 
 PROMPT_S = 5
 

@@ -9,7 +9,7 @@ from service.api.errors import STATUS
 from service.app import create_app
 from service.errors import FoldserveError
 from service.settings import Settings
-from tests.service.conftest import serving
+from tests.servers import serving
 
 
 def test_every_exception_has_a_status() -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.api.routes.predict import softmax
+from tests.servers import serving
 from tests.service.api.requests import images
 from tests.service.bundles import LABELS, MEAN, STD, write_bundle
-from tests.service.conftest import serving
 from tests.service.test_preprocessing import encoded
 
 PATH = "/v2/models/tiny/predict"

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from tests.servers import Server
 from tests.service.api.requests import images
-from tests.service.conftest import Server
 
 with warnings.catch_warnings():  # of its dependencies, on import
     warnings.simplefilter("ignore")
