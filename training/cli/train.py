@@ -41,6 +41,8 @@ def train(
     Example: `foldserve train mnist-cnn --bundle models/`
     """
     show_log()
+    import torch  # noqa: F401  # first, so that it is what is named where it is not installed
+
     from training import pipeline
     from training.config import load_config
     from training.data import load
