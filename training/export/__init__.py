@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from training.errors import UnusableInput
 from training.export.compare import Call, compare, draw_call, leaves
-from training.export.convert import name_layers, to_onnx
+from training.export.convert import name_layers, name_outputs, to_onnx
 from training.export.inputs import EXAMPLE_ROWS, Input, by_keyword, named
 from training.export.layers import (
     batch_norms,
@@ -79,7 +79,8 @@ def export_inputs(
     replace_lookalikes(prepared)
     layers, paths = batch_norms(prepared)
     refuse_untracked(layers)
-    model = to_onnx(prepared, **_arguments(inputs, example), output_names=list(names))
+    model = to_onnx(prepared, **_arguments(inputs, example))
+    name_outputs(model, names)
     known = provenance or {name: describe(name, layer) for name, layer in layers.items()}
     name_layers(model, layers, paths, known)
     proto = ir.to_proto(model)

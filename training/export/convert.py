@@ -8,7 +8,7 @@ wrong shape; it is taken away again.
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 
 from training.errors import UnusableInput
 from training.export.layers import first_line
-from training.graph import constant, is_op, layer_name, unique
+from training.graph import Names, constant, is_op, layer_name, unique
 from training.provenance import Provenance
 
 
@@ -63,6 +63,28 @@ def _is_zero(value: ir.Value | None) -> bool:
     return held is not None and not np.any(held)
 
 
+def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Names the graph's outputs. An output that is an input too, or another output, becomes a
+    value of its own; PyTorch's exporter would rename the input."""
+    graph, taken = model.graph, Names(model)
+    if len(names) != len(graph.outputs):
+        raise UnusableInput(f"expected {len(names)} outputs in the graph, got {len(graph.outputs)}")
+    inputs = {value.name for value in graph.inputs}
+    names = [f"{name}_out" if name in inputs else name for name in names]
+    for index, value in enumerate(list(graph.outputs)):
+        if value.producer() is None or value in list(graph.outputs)[:index]:
+            node = ir.node("Identity", [value], name=taken.fresh(f"node_{names[index]}"))
+            graph.append(node)
+            graph.outputs[index] = node.outputs[0]
+            node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
+    inner = [value for node in graph for value in node.outputs if value not in graph.outputs]
+    for value in (*graph.initializers.values(), *inner):
+        if value.name in names:
+            value.name = taken.fresh(f"{value.name}_inner")
+    for value, name in zip(graph.outputs, names, strict=True):
+        value.name = name
+
+
 def name_layers(
     model: ir.Model,
     expected: Iterable[str],
@@ -73,15 +95,13 @@ def name_layers(
     holds the paths of the machine that it ran on.
 
     `paths` leads from any path of a module to its first. A module that is called again gives
-    `layer#2`. Raises UnusableInput for a layer of `expected` without a node, and for a node that
-    normalizes by its own batch.
+    `layer#2`. Raises UnusableInput for a layer of `expected` without a node.
     """
     found: list[tuple[ir.Node, str]] = []
     for node in model.graph:
         path = layer_name(node)
         node.metadata_props.clear()
         if is_op(node, "BatchNormalization"):
-            _refuse_training(node, path)
             found.append((node, paths.get(path, path)))
     model.graph.metadata_props.clear()
     called = [path for _, path in found]
@@ -95,12 +115,6 @@ def name_layers(
         known = provenance.get(path, Provenance(layer=path))
         node.name = name
         node.metadata_props.update(replace(known, layer=name).to_metadata())
-
-
-def _refuse_training(node: ir.Node, path: str) -> None:
-    mode = node.attributes.get("training_mode")
-    if len(node.outputs) > 1 or (mode is not None and mode.value == 1):
-        raise UnusableInput(f"layer '{path}' normalizes by its own batch, also in eval mode")
 
 
 @contextmanager

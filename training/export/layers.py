@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from training.errors import UnusableInput
 from training.population import BatchNorm
@@ -38,6 +38,9 @@ def eval_copy(network: nn.Module) -> nn.Module:
         held = (*module._parameters.values(), *vars(module).values())
         tensors = (value for value in held if isinstance(value, Tensor))
         shared |= {id(t): t for t in tensors if not isinstance(t, UninitializedParameter)}
+        for buffer in module._buffers.values():
+            if isinstance(buffer, UninitializedBuffer):  # which PyTorch cannot copy
+                shared[id(buffer)] = UninitializedBuffer()
     try:
         return copy.deepcopy(network, shared).eval()
     except Exception as error:  # whatever the network's own parts raise
@@ -142,17 +145,18 @@ def _difference(module: nn.Module, layer: FrozenNorm) -> float:
     except Exception:  # whatever the module's own parts raise
         return float("inf")
     generator, worst, ran = torch.Generator().manual_seed(0), 0.0, False
+    side = 3 if layer.num_features == 2 else 2  # positions cannot be taken for channels
     for rank in (4, 3, 2, 5):
-        x = torch.randn([3, layer.num_features, *[2] * (rank - 2)], generator=generator).double()
+        sizes = [4, layer.num_features, *[side] * (rank - 2)]
+        x = torch.randn(sizes, generator=generator, dtype=torch.float64)
         try:
             with torch.no_grad():
                 expected = first(x)
+                got = second(x)
         except Exception:  # a layer may refuse ranks that it is not for
             continue
-        with torch.no_grad():
-            got = second(x)
         if not isinstance(expected, Tensor) or expected.shape != got.shape:
-            return float("inf")
+            continue  # or make another rank of them
         ran = True
         worst = max(worst, float((got - expected).abs().max() / expected.abs().max()))
     return worst if ran else float("inf")

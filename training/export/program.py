@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 
 from training.errors import UnusableInput
 from training.export.compare import Call, compare, leaves
-from training.export.convert import name_layers, quiet_exporter, to_onnx
+from training.export.convert import name_layers, name_outputs, quiet_exporter, to_onnx
 from training.export.inputs import CHECKED_ROWS, Input
 from training.export.layers import first_line
 from training.export.outputs import output_names
@@ -104,9 +104,8 @@ def export_program(program: ExportedProgram) -> onnx.ModelProto:
     call = _call(program, inputs)
     with torch.no_grad(), quiet_exporter():
         answer = call(module)
-    model = to_onnx(
-        program, output_names=output_names(answer), input_names=[i.name for i in inputs]
-    )
+    model = to_onnx(program, input_names=[item.name for item in inputs])
+    name_outputs(model, output_names(answer))
     name_layers(model, layers, {}, layers)
     proto = ir.to_proto(model)
     compare(module, call, leaves(answer), proto)

@@ -7,16 +7,16 @@ and where several fit alike, the user chooses.
 """
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from training.errors import UnusableInput
 from training.export.layers import first_line
@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, path: Path, key: str | None = None) -> None
 def _wanted(network: nn.Module) -> dict[str, tuple[int, ...] | None]:
     """Shapes by name; None for what takes its shape from the weights."""
     return {
-        name: None if isinstance(value, UninitializedParameter) else tuple(value.shape)
+        name: None if is_lazy(value) else tuple(value.shape)
         for name, value in network.state_dict(keep_vars=True).items()
         if isinstance(value, Tensor)
     }
@@ -67,12 +67,14 @@ def _read(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         mapped = zipfile.is_zipfile(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on the pickle's protocol
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise UnusableInput(
             f"{path}: expected tensors and plain values only (weights_only): {_global(error)}"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+    except Exception as error:  # the readers raise whatever the damage led them to
         raise UnusableInput(f"{path}: expected a file of weights: {first_line(error)}") from None
 
 
