@@ -22,6 +22,7 @@ from training.fold.way import Way, Ways
 OP_TYPES = ("Add", "Sub", "Sum")
 # Operators that can take a shift, so that a constant added behind them need not stay.
 _BIASED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
+_FACTORS = 4
 
 
 def backward(node: ir.Node, output: int, field: Field) -> Ways:
@@ -61,7 +62,13 @@ def _signs(node: ir.Node) -> tuple[float, ...]:
 
 
 def _may_go(data: ir.Value) -> bool:
+    """Whether the constant may go into the bias of what computes `data`, but for a few factors."""
     node = data.producer()
+    for _ in range(_FACTORS):
+        if node is None or not graph.is_op(node, "Mul", "Div", "Neg", "Add", "Sub"):
+            break
+        given = [value for value in node.inputs if value and graph.constant(value) is None]
+        node = given[0].producer() if len(given) == 1 else None
     return node is not None and graph.is_op(node, *_BIASED)
 
 
