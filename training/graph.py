@@ -24,6 +24,7 @@ LAYER = "foldserve.layer"
 TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 _RUNNING_MEAN = re.compile(r"(?P<layer>.+)[./](?:running_mean|moving_mean)(?::0)?")
 _SHAPE, _TYPE = "foldserve.shape", "foldserve.type"
+_SHAPE_KEPT = ("GroupNormalization",)  # whose shape onnx's inference does not find
 _SMALL = 256  # elements: shapes, axes and scalars that shape inference reads
 
 
@@ -196,6 +197,10 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
             info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             graph.input.append(info)
     _name_free_sizes(given.input, graph)
+    for node in graph.node:
+        if node.op_type in _SHAPE_KEPT:
+            same = onnx.helper.make_node("Identity", list(node.input[:1]), list(node.output[:1]))
+            node.CopyFrom(same)
     return light
 
 

@@ -86,12 +86,18 @@ def _added(site: Site, by: ir.Value, field: Field) -> Insertion | Refusal:
     return Insertion(by, Constant(np.asarray(shift), dtype), ir.Value())
 
 
+def _weighty(plan: Plan) -> ir.Node:
+    """The furthest node that has a weight with channels; what is on the way has plain constants."""
+    weights = [e.node for e in plan.edits if any(c.axis is not None for c in e.constants.values())]
+    return weights[-1] if weights else plan.edits[-1].node
+
+
 def _done(
     site: Site, plan: Plan, by: ir.Value, added: Insertion | Refusal | None
 ) -> Change | Refusal:
     if isinstance(added, Refusal):
         return added
-    into = plan.edits[-1].node
+    into = _weighty(plan)
     kind = into.op_type.lower()
     return Change(
         site,

@@ -8,7 +8,10 @@ import pytest
 from onnx import TensorProto
 
 from tests.folds import folds, refusal, rising, unshifted
-from tests.graphs import Builder, hostile_statistics
+from tests.graphs import Builder, hostile_statistics, operators, run
+from training.fold import fold
+from training.fold.equivalence import relative_error
+from training.fold.float64 import evaluate
 
 C = 4
 IMAGE = (2, C, 6, 6)
@@ -245,9 +248,6 @@ def test_a_shift_does_not_pass_zeros_that_count(attributes: dict[str, Any]) -> N
     builder.normalize(builder.op("AveragePool", [_conv(builder)], "p", **attributes), "y", C)
     # The float64 evaluation has no automatic padding or rounding up with counted zeros.
     model = builder.model({"x": ["N", *IMAGE[1:]]}, ["y"], 19)
-    from tests.graphs import operators, run
-    from training.fold import fold
-    from training.fold.equivalence import relative_error
 
     result = fold(model)
     assert operators(result.model) == ["Conv", "AveragePool", "Add"]
@@ -274,7 +274,7 @@ def test_a_shift_stays_behind_zero_padding() -> None:
 def test_padding_with_another_number_is_refused() -> None:
     builder = Builder(3)
     pads = _ints(builder, "pads", 0, 0, 1, 2, 0, 0, 2, 1)
-    seven = _floats(builder, "seven", 7).replace("seven", "seven")
+    seven = _floats(builder, "seven", 7)
     builder.constants["seven"] = builder.constants["seven"].reshape(())
     builder.normalize(builder.op("Pad", [_conv(builder), pads, seven], "p"), "y", unshifted(C))
     assert "pads with a number" in refusal(builder, IMAGE)
@@ -314,8 +314,6 @@ def test_division_by_zero_is_refused() -> None:
     builder = Builder(4)
     builder.normalize(builder.op("Div", [_conv(builder), _floats(builder, "k", 0)], "p"), "y", C)
     model = builder.model({"x": ["N", *IMAGE[1:]]}, ["y"])
-    from training.fold import fold
-
     assert "divides by zero" in str(fold(model).report.layers[0].refusal)
 
 
@@ -362,6 +360,28 @@ def test_a_cast_that_loses_digits_is_refused() -> None:
     half = builder.op("Cast", [_conv(builder)], "half", to=TensorProto.FLOAT16)
     builder.normalize(builder.op("Cast", [half], "p", to=TensorProto.FLOAT), "y", C)
     assert "goes from FLOAT to FLOAT16, which loses digits" in refusal(builder, IMAGE)
+
+
+def test_half_precision_weights_take_a_layer_behind_a_cast() -> None:
+    """As mixed precision is exported: Conv in float16, the layer in float32."""
+    builder = Builder(4)
+    small = {
+        "scale": builder.random.uniform(0.5, 2, C),
+        "bias": builder.random.standard_normal(C),
+        "mean": builder.random.standard_normal(C),
+        "var": builder.random.uniform(0.1, 9, C),
+    }
+    half = builder.op("Cast", ["x"], "half", to=TensorProto.FLOAT16)
+    weight = builder.weight("w", C, C, 3, 3, dtype="float16")
+    wide = builder.op("Cast", [builder.op("Conv", [half, weight], "c")], "p", to=TensorProto.FLOAT)
+    builder.normalize(wide, "y", {name: array.astype(np.float32) for name, array in small.items()})
+    model = builder.model({"x": ["N", *IMAGE[1:]]}, ["y"])
+    folded = fold(model).model
+    assert operators(folded) == ["Cast", "Conv", "Cast"]
+    assert all(t.data_type == TensorProto.FLOAT16 for t in folded.graph.initializer)
+    x = builder.random.standard_normal(IMAGE).astype(np.float32)
+    reference = evaluate(model, {"x": x})["y"]
+    assert relative_error(reference, run(folded, x=x)[0]) < 4e-3  # eight roundoffs of float16
 
 
 def test_a_reader_of_the_shape_is_no_reader() -> None:
