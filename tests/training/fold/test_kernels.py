@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 from torch.nn import functional as F
 
 from tests.graphs import Builder, run
@@ -87,3 +88,65 @@ def test_padding(mode: str, widths: tuple[int, int, int, int], opset: int) -> No
     wide = torch.from_numpy(x.astype(np.float64))
     expected = F.pad(wide, (left, right, top, bottom), modes[mode], **keywords).numpy()
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("stride", "pad"), [(1, 0), (2, 1), (3, 1)])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_average_pooling(axes: int, stride: int, pad: int, ceil: bool, counted: bool) -> None:
+    builder = Builder(axes)
+    attributes: dict[str, Any] = {
+        "kernel_shape": [3] * axes,
+        "strides": [stride] * axes,
+        "pads": [pad] * (2 * axes),
+        "ceil_mode": int(ceil),
+        "count_include_pad": int(counted),
+    }
+    builder.op("AveragePool", ["x"], "y", **attributes)
+    sizes = [6, 9, 7][:axes]
+    x = builder.random.standard_normal((2, 3, *sizes)).astype(np.float32)
+    got = evaluate(builder.model({"x": ["N", 3, *sizes]}, ["y"]), {"x": x})["y"]
+    function: Any = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
+    expected = function(torch.from_numpy(x.astype(np.float64)), 3, stride, pad, ceil, counted)
+    np.testing.assert_allclose(got, expected.numpy(), rtol=FLOAT64, atol=FLOAT64)
+
+
+def test_average_pooling_with_dilations() -> None:
+    builder = Builder(1)
+    builder.op("AveragePool", ["x"], "y", kernel_shape=[2], dilations=[3], auto_pad="SAME_UPPER")
+    x = np.arange(5, dtype=np.float32).reshape(1, 1, 5)
+    got = evaluate(builder.model({"x": [1, 1, 5]}, ["y"], 19), {"x": x})["y"]
+    np.testing.assert_array_equal(got, [[[2, 1.5, 2.5, 2, 3]]])
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize(("stride", "pad", "dilation"), [(1, 0, 1), (2, 1, 1), (3, 1, 2)])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_maximum_pooling(axes: int, stride: int, pad: int, dilation: int, ceil: bool) -> None:
+    builder = Builder(axes)
+    attributes: dict[str, Any] = {
+        "kernel_shape": [3] * axes,
+        "strides": [stride] * axes,
+        "dilations": [dilation] * axes,
+        "pads": [pad] * (2 * axes),
+        "ceil_mode": int(ceil),
+    }
+    builder.op("MaxPool", ["x"], "y", **attributes)
+    sizes = [6, 9, 7][:axes]
+    x = builder.random.standard_normal((2, 3, *sizes)).astype(np.float32)
+    got = evaluate(builder.model({"x": ["N", 3, *sizes]}, ["y"]), {"x": x})["y"]
+    function: Any = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
+    wide = torch.from_numpy(x.astype(np.float64))
+    expected = function(wide, 3, stride, pad, dilation, ceil_mode=ceil)
+    np.testing.assert_array_equal(got, expected.numpy())
+
+
+def test_the_places_of_maxima_are_still_given() -> None:
+    builder = Builder(1)
+    node = helper.make_node("MaxPool", ["x"], ["y", "places"], kernel_shape=[2], strides=[2])
+    builder.nodes.append(node)
+    x = np.array([[[1, 3, 2, 0]]], np.float32)
+    got = evaluate(builder.model({"x": [1, 1, 4]}, ["y"]), {"x": x})
+    np.testing.assert_array_equal(got["y"], [[[3, 2]]])
+    np.testing.assert_array_equal(got["places"], [[[1, 2]]])

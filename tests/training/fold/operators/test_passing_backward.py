@@ -246,7 +246,6 @@ def test_a_shift_does_not_pass_zeros_that_count(attributes: dict[str, Any]) -> N
     builder = Builder(3)
     attributes = attributes | {"kernel_shape": [3, 3], "count_include_pad": 1}
     builder.normalize(builder.op("AveragePool", [_conv(builder)], "p", **attributes), "y", C)
-    # The float64 evaluation has no automatic padding or rounding up with counted zeros.
     model = builder.model({"x": ["N", *IMAGE[1:]]}, ["y"], 19)
 
     result = fold(model)

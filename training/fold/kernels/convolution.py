@@ -1,7 +1,6 @@
-"""Operators of the float64 evaluation that ONNX's reference evaluator has slow, or has wrong.
+"""Conv and ConvTranspose, one matrix product for each tap of the kernel.
 
-Conv is slow there; ConvTranspose fails with groups, BatchNormalization below opset 14 is taken for
-training, and Pad cannot cut off. Tested against PyTorch in float64.
+The reference evaluator's Conv copies the input for all taps; its ConvTranspose fails with groups.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,9 +8,9 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx.reference.op_run import OpRun
 
+from training.fold.kernels.padding import pads_of
 from training.graph import Array
 
 
@@ -26,27 +25,9 @@ class Conv(OpRun):
         ones = [1] * (weight.ndim - 2)
         strides, dilations = given.get("strides") or ones, given.get("dilations") or ones
         extent = [d * (k - 1) + 1 for d, k in zip(dilations, weight.shape[2:], strict=True)]
-        pads = _pads(given, x.shape[2:], extent, strides)
+        pads = pads_of(given, x.shape[2:], extent, strides)
         padded = np.pad(x, ((0, 0), (0, 0), *pads))
         return (_convolve(padded, weight, bias, (strides, dilations, given.get("group") or 1)),)
-
-
-def _pads(
-    given: Mapping[str, Any], size: Sequence[int], extent: Sequence[int], strides: Sequence[int]
-) -> list[tuple[int, int]]:
-    """(before, after) for each spatial axis."""
-    automatic = given.get("auto_pad") or "NOTSET"
-    if automatic == "NOTSET":
-        explicit = given.get("pads") or [0] * (2 * len(size))
-        return list(zip(explicit[: len(size)], explicit[len(size) :], strict=True))
-    if automatic == "VALID":
-        return [(0, 0)] * len(size)
-    total = [
-        max(0, (-(-n // s) - 1) * s + e - n) for n, e, s in zip(size, extent, strides, strict=True)
-    ]
-    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-    first, last = (small, large) if automatic == "SAME_UPPER" else (large, small)
-    return list(zip(first, last, strict=True))
 
 
 def _convolve(
@@ -75,24 +56,6 @@ def _convolve(
         result += factor * seen if weight.shape[1] == 1 else factor @ seen
     result = result.reshape(rows, weight.shape[0], *out)
     return result if bias is None else result + bias.reshape(-1, *[1] * len(out))
-
-
-class BatchNormalization(OpRun):
-    """For every opset; the evaluator's own takes inference below opset 14 for training."""
-
-    op_domain = ""
-
-    def _run(
-        self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **given: Any
-    ) -> tuple[Array, ...]:
-        if len(self.onnx_node.output) > 1 or given.get("training_mode"):
-            raise ValueError("BatchNormalization that normalizes by its own batch")
-        # spatial=0 (before opset 9) has parameters of shape [C, D1, …]
-        shape = (1, *scale.shape, *[1] * (x.ndim - 1 - scale.ndim))
-        scale, bias, mean, var = (array.reshape(shape) for array in (scale, bias, mean, var))
-        epsilon = given.get("epsilon")
-        deviation: NDArray[np.float64] = np.sqrt(var + (1e-5 if epsilon is None else epsilon))
-        return ((x - mean) / deviation * scale + bias,)
 
 
 class ConvTranspose(OpRun):
@@ -157,38 +120,3 @@ def _scatter(
         )
         result[..., *window] += given.reshape(rows, -1, *x.shape[2:])
     return result
-
-
-class Pad(OpRun):
-    """By NumPy; a negative padding cuts off, after what is added has been."""
-
-    op_domain = ""
-
-    def _run(
-        self,
-        data: Array,
-        pads: Array | None = None,
-        value: Array | None = None,
-        axes: Array | None = None,
-        **given: Any,
-    ) -> tuple[Array]:
-        # Attributes before opset 11, inputs since.
-        flat = given.get("pads") if pads is None else [int(number) for number in pads]
-        fill = given.get("value") if value is None else float(value)
-        over = range(data.ndim) if axes is None else [int(a) % data.ndim for a in axes]
-        assert flat is not None
-        widths = [(0, 0)] * data.ndim
-        for index, axis in enumerate(over):
-            widths[axis] = (flat[index], flat[index + len(over)])
-        added = [(max(before, 0), max(after, 0)) for before, after in widths]
-        mode: Any = given.get("mode") or "constant"
-        extra = {"constant_values": fill or 0.0} if mode == "constant" else {}
-        result = np.pad(data, added, mode, **extra)
-        cut = tuple(
-            slice(max(-b, 0), n - max(-a, 0))
-            for (b, a), n in zip(widths, result.shape, strict=True)
-        )
-        return (result[cut],)
-
-
-KERNELS = (Conv, ConvTranspose, BatchNormalization, Pad)
