@@ -65,17 +65,18 @@ class AveragePool(OpRun):
         counted = np.pad(np.ones((1, 1, *x.shape[2:])), plan.pads, constant_values=counts)
         counted = np.pad(counted, plan.beyond)
         padded = np.pad(np.pad(x, plan.pads), plan.beyond)
-        return (sum(plan.taps(padded)) / sum(plan.taps(counted)),)
+        total, count = (reduce(np.add, plan.taps(array)) for array in (padded, counted))
+        return (total / count,)
 
 
-class MaxPool(ReferenceMaxPool):  # type: ignore[misc]
+class MaxPool(ReferenceMaxPool):
     """Padding is -∞. Where the places of the maxima are wanted too, it is the evaluator's own."""
 
     op_domain = ""
 
-    def _run(self, x: Array, **given: Any) -> tuple[Array, ...]:
+    def _run(self, x: Array, **given: Any) -> tuple[Array, ...]:  # type: ignore[override]
         if len(self.onnx_node.output) > 1:
-            return tuple(super()._run(x, **given))
+            return tuple(super()._run(x, **given))  # type: ignore[no-untyped-call]
         plan = _plan(given, x.shape[2:])
         lowest = -np.inf if np.issubdtype(x.dtype, np.floating) else np.iinfo(x.dtype).min
         for widths in (plan.pads, plan.beyond):
