@@ -117,6 +117,10 @@ def _move_output(layer: Layer, change: Change, holders: dict[ir.Value, Layer]) -
     for altered in change.altered_values:
         if altered in holders:
             holders.pop(altered).output = None
+    for insertion in change.inserted:  # the sum holds what the value held
+        if insertion.value in holders:
+            holders[insertion.result] = holders.pop(insertion.value)
+            holders[insertion.result].output = insertion.result
     holders.pop(change.site.output, None)
     layer.output = change.output
     if change.output is not None:

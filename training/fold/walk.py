@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import ml_dtypes  # noqa: F401  (NumPy learns bfloat16)
 import numpy as np
 import onnx_ir as ir
 
@@ -92,9 +91,11 @@ class Walk:
             plan = _begin(node, way, (value,))
             for position, part in way.parts:
                 given = node.inputs[position]
-                if part.is_identity or given is None:
+                if given is None or (part.is_identity and way.bypass is None):
                     continue
                 further = self.backward(given, part, (node, position))
+                if way.bypass is not None and graph.constant(given) is not None:
+                    further = Refusal(f"{graph.describe(node)} is computed from constants alone")
                 if isinstance(further, Refusal):
                     plan = further
                     break

@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.folds import equal
 from tests.graphs import (
     Array,
     Builder,
@@ -17,6 +18,8 @@ from tests.graphs import (
 )
 from training.fold import RULES, FoldResult, Refusal, fold, folded_layers
 from training.fold.engine import find_layers, fold_layers
+from training.fold.equivalence import relative_error
+from training.fold.float64 import evaluate
 from training.fold.rules.base import Change, Constant, Edit, Match, Rewritten, Site
 from training.fold.rules.checks import exact
 from training.graph import is_op, sole_consumer
@@ -390,3 +393,87 @@ def test_a_network_without_layers_is_returned_as_it_is() -> None:
     result = fold(model)
     assert result.model.graph == model.graph
     assert result.report.layers == ()
+
+
+def test_a_quantization_in_between_is_refused() -> None:
+    """Folding across it would move its steps."""
+    builder = Builder()
+    builder.constant("step", np.array(0.1, np.float32))
+    builder.constant("zero", np.array(0, np.int8))
+    data = _conv(builder)
+    for op_type in ("QuantizeLinear", "DequantizeLinear"):
+        data = builder.op(op_type, [data, "step", "zero"], op_type)
+    builder.normalize(data, "y", C)
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: it comes from DequantizeLinear 'DequantizeLinear.node', which no line can pass"
+    ]
+
+
+def test_a_quantized_weight_is_refused() -> None:
+    builder = Builder()
+    builder.constant("q", np.ones((C, C, 3, 3), np.int8))
+    builder.constant("step", np.array(0.1, np.float32))
+    builder.op("DequantizeLinear", ["q", "step"], "w", name="dequantize")
+    builder.op("Conv", ["x", "w"], "c", name="conv")
+    builder.normalize("c", "y", C)
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: the weight of Conv 'conv' 'w' is computed by DequantizeLinear 'dequantize', "
+        "not a dense constant"
+    ]
+
+
+def test_a_layer_on_a_constant_is_refused() -> None:
+    builder = Builder()
+    builder.normalize(builder.weight("k", 1, C, 1, 1), "n", C)
+    builder.op("Add", ["x", "n"], "y")
+    assert _refusals(fold(_model(builder, "y"))) == ["backward: its input 'k' is a constant"]
+
+
+def test_a_negated_constant_is_left_alone() -> None:
+    builder = Builder()
+    negated = builder.op("Neg", [builder.weight("k", 1, C, 1, 1)], "k.neg", name="neg")
+    builder.op("Add", ["x", builder.normalize(negated, "n", C)], "y")
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: Neg 'neg' is computed from constants alone"
+    ]
+
+
+def test_a_layer_s_output_follows_a_shift_that_is_added_behind_it() -> None:
+    """m folds into the MatMul; n goes forward into the same one and adds its shift behind."""
+    builder = Builder(8)
+    data = builder.normalize(builder.op("Relu", ["x"], "r"), "n", C)
+    statistics = hostile_statistics(C, builder.random)
+    zero = np.zeros(C, np.float32)
+    product = builder.op("MatMul", [builder.weight("w", C, C), data], "p")
+    builder.normalize(product, "m", statistics | {"bias": zero, "mean": zero})
+    builder.op("Relu", ["m"], "y")
+    model = builder.model({"x": ["N", C, 5]}, ["y"])
+    result = fold(model)
+    assert operators(result.model) == ["Relu", "MatMul", "Add", "Relu"]
+    before, after = result.report.layers
+    assert (before.output, after.output) == (None, "m")
+    x = builder.random.standard_normal((2, C, 5)).astype(np.float32)
+    equal(model, result.model, {"x": x})
+    folded, unfolded = evaluate(result.model, {"x": x}), evaluate(model, {"x": x})
+    assert relative_error(unfolded["m"], folded["m"]) < FLOAT32
+
+
+def test_a_constant_with_a_second_reader_is_not_changed_for_it() -> None:
+    builder = Builder(9)
+    weight = builder.weight("k", C, 1, 1)
+    total = builder.op("Add", [builder.op("Mul", ["x", weight], "s"), weight], "a")
+    builder.op("Add", [builder.normalize(total, "n", C), weight], "y")
+    model = _model(builder, "y")
+    result = fold(model)
+    assert operators(result.model) == ["Mul", "Add", "Add"]
+    equal(model, result.model, {"x": _x(builder)})
+
+
+def test_the_way_of_a_line_is_bounded() -> None:
+    """A chain of reshapings longer than that: refused, in time."""
+    builder = Builder(9)
+    data = _conv(builder)
+    for index in range(300):
+        data = builder.op("Identity", [data], f"i{index}")
+    builder.normalize(data, "y", C)
+    assert "more than 200 operators" in _refusals(fold(_model(builder, "y")))[0]

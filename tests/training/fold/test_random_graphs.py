@@ -17,7 +17,7 @@ LIMIT = 1e-6
 
 
 @settings(
-    max_examples=2000,
+    max_examples=1000,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -16,7 +16,7 @@ from training.fold.affine import Float64
 from training.fold.field import Field
 from training.fold.refusal import Refusal
 from training.fold.rules.base import Constant, Edit, Insertion
-from training.fold.rules.checks import dtype_of, exact, is_constant, lines_of
+from training.fold.rules.checks import dtype_of, exact, is_constant, lines_of, shape_of
 from training.fold.way import Way, Ways
 
 OP_TYPES = ("MatMul",)
@@ -83,22 +83,22 @@ def _constant_side(node: ir.Node) -> int | Refusal:
         assert refusal is not None
         return refusal
     side = sides[0]
-    data, weight = node.inputs[1 - side], exact(node, side)
+    data, weight = node.inputs[1 - side], len(shape_of(node, side))
     rank = graph.rank(data) if data is not None else None
-    if weight.ndim >= 2 and (rank is None or rank >= 2):
+    if weight >= 2 and (rank is None or rank >= 2):
         return side
     return Refusal(
-        f"{graph.describe(node)} has operands of {rank} and {weight.ndim} dimensions: "
+        f"{graph.describe(node)} has operands of {rank} and {weight} dimensions: "
         "a vector is no matrix"
     )
 
 
 def _along_weight(node: ir.Node, side: int, field: Field) -> Float64 | Refusal:
     """The multiplier as it broadcasts to the constant operand."""
-    weight = exact(node, side)
+    weight = shape_of(node, side)
     summed_out = -1 if side == 0 else -2  # the axis of the product that is not one of W
-    extra = field.rank - weight.ndim
-    expected = (*[1] * extra, *weight.shape) if extra >= 0 else weight.shape
+    extra = field.rank - len(weight)
+    expected = (*[1] * extra, *weight)
     if field.rank < 2 or field.shape[summed_out] != 1:
         return _other_axes(node, field, weight)
     aligned = field.multiplier.reshape(*[1] * max(-extra, 0), *field.shape)
@@ -112,10 +112,10 @@ def _along_weight(node: ir.Node, side: int, field: Field) -> Float64 | Refusal:
     return aligned.reshape(aligned.shape[max(extra, 0) :])
 
 
-def _other_axes(node: ir.Node, field: Field, weight: Float64) -> Refusal:
+def _other_axes(node: ir.Node, field: Field, weight: tuple[int, ...]) -> Refusal:
     return Refusal(
         f"the line has shape {list(field.shape)} on the product of {graph.describe(node)}, whose "
-        f"constant has {list(weight.shape)}: the channels are not along its columns or rows"
+        f"constant has {list(weight)}: the channels are not along its columns or rows"
     )
 
 
@@ -127,7 +127,7 @@ def _is_gemm(node: ir.Node, side: int) -> bool:
     """Whether it is [N, K]·[K, C] with the constant on the right."""
     data = node.inputs[0]
     rank = graph.rank(data) if data is not None else None
-    return side == 1 and rank == 2 and exact(node, 1).ndim == 2
+    return side == 1 and rank == 2 and len(shape_of(node, 1)) == 2
 
 
 def _gemm(node: ir.Node, weight: Constant, bias: Float64) -> Edit:

@@ -42,6 +42,8 @@ class Scaling(Backward):
 
 
 def _change(site: Site, shift_stays: bool = False) -> Change | Refusal:
+    if graph.constant(site.data) is not None:
+        return Refusal(f"its input '{site.data.name}' is a constant")
     field = _field(site)
     if isinstance(field, Refusal):
         return field

@@ -430,3 +430,11 @@ def test_einsum_with_other_indices_is_refused() -> None:
     builder.op("Einsum", ["x", builder.weight("w", 5, 6)], "e", equation="nck,kd->ncd")
     builder.normalize("e", "y", C)
     assert "has the indices of the channels" in refusal(builder, (2, C, 5))
+
+
+def test_a_constant_divided_by_the_tensor_is_refused() -> None:
+    builder = Builder(4)
+    builder.normalize(
+        builder.op("Div", [builder.weight("k", C, 1, 1), _conv(builder)], "p"), "y", C
+    )
+    assert "has no constant factor" in refusal(builder, IMAGE)
