@@ -438,3 +438,19 @@ def test_a_constant_divided_by_the_tensor_is_refused() -> None:
         builder.op("Div", [builder.weight("k", C, 1, 1), _conv(builder)], "p"), "y", C
     )
     assert "has no constant factor" in refusal(builder, IMAGE)
+
+
+def test_channels_that_come_from_the_last_axis() -> None:
+    builder = Builder(4)
+    product = builder.op(
+        "MatMul",
+        [
+            "x",
+            builder.weight("w", 5, C),
+        ],
+        "m",
+    )
+    first = builder.op("Transpose", [product], "p", perm=[0, 3, 1, 2])
+    builder.normalize(first, "n", C)
+    builder.op("Relu", ["n"], "y")
+    folds(builder, (2, 3, 6, 5), ["MatMul", "Transpose", "Add", "Relu"])
