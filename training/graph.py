@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from onnx_ir.traversal import RecursiveGraphIterator
 
 Array = NDArray[Any]
+Dims = tuple[int | str | None, ...]
 
 # Metadata of a node: what our exporter writes, and what the PyTorch exporter writes.
 LAYER = "foldserve.layer"
 TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 _RUNNING_MEAN = re.compile(r"(?P<layer>.+)[./](?:running_mean|moving_mean)(?::0)?")
-_RANK = "foldserve.rank"
+_SHAPE, _TYPE = "foldserve.shape", "foldserve.type"
+_SHAPE_KEPT = ("GroupNormalization",)  # whose shape onnx's inference does not find
 _SMALL = 256  # elements: shapes, axes and scalars that shape inference reads
 
 
@@ -124,31 +126,60 @@ def opset(node: ir.Node) -> int:
 
 
 def rank(value: ir.Value) -> int | None:
-    """The number of dimensions: as the file says, else as `infer_ranks` found, else None."""
-    if value.shape is not None:
-        return value.shape.rank()
-    inferred = value.meta.get(_RANK)
-    return inferred if isinstance(inferred, int) else None
+    """The number of dimensions: as inferred, else as the file says, else None."""
+    dims = shape(value)
+    return None if dims is None else len(dims)
 
 
-def infer_ranks(model: ir.Model, proto: onnx.ModelProto) -> None:
-    """Infers ranks that the file leaves out, for `rank`; what is written to a file is unchanged.
+def shape(value: ir.Value) -> Dims | None:
+    """The dimensions, as inferred, else as the file says; None where neither is known.
 
-    `proto` is what `model` was read from. Where inference fails, ranks stay unknown.
+    A name stands for a size that the caller chooses, the same wherever the name occurs; None for
+    one that is not known.
     """
+    inferred = value.meta.get(_SHAPE)
+    if isinstance(inferred, tuple):
+        return inferred
+    if value.shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+def dtype(value: ir.Value) -> ir.DataType | None:
+    """The type of the elements: as the file says, else as inferred, else None."""
+    if value.dtype is not None:
+        return value.dtype
+    inferred = value.meta.get(_TYPE)
+    return ir.DataType(inferred) if isinstance(inferred, int) else None
+
+
+def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
+    """Infers shapes and types that the file leaves out; what is written to a file is unchanged.
+
+    `proto` is what `model` was read from. Where inference fails, they stay unknown.
+    """
+    light = _without_weights(proto)
     try:
-        inferred = onnx.shape_inference.infer_shapes(_without_weights(proto)).graph
-    except (onnx.shape_inference.InferenceError, ValueError):
+        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
         return
-    ranks = {
-        value.name: len(value.type.tensor_type.shape.dim)
-        for value in (*inferred.value_info, *inferred.output)
-        if value.type.tensor_type.HasField("shape")
+    found = {
+        value.name: value.type.tensor_type
+        for value in (*inferred.value_info, *inferred.output, *inferred.input)
     }
-    for node in model.graph:
-        for value in node.outputs:
-            if value.name in ranks:
-                value.meta[_RANK] = ranks[value.name]
+    for value in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs)):
+        known = found.get(value.name or "")
+        if known is None:
+            continue
+        value.meta[_TYPE] = known.elem_type
+        if known.HasField("shape"):
+            value.meta[_SHAPE] = tuple(map(_size, known.shape.dim))
+
+
+def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dimension.HasField("dim_value"):
+        return dimension.dim_value
+    return dimension.dim_param or None
 
 
 def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -165,7 +196,24 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
         elif tensor.name not in inputs:
             info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             graph.input.append(info)
+    _name_free_sizes(given.input, graph)
+    for node in graph.node:
+        if node.op_type in _SHAPE_KEPT:
+            same = onnx.helper.make_node("Identity", list(node.input[:1]), list(node.output[:1]))
+            node.CopyFrom(same)
     return light
+
+
+def _name_free_sizes(declared: Iterable[onnx.ValueInfoProto], graph: onnx.GraphProto) -> None:
+    """A nameless free size gets a name, so that it can be followed through the network."""
+    names = {value.name for value in declared}
+    for value in graph.input:
+        tensor = value.type.tensor_type
+        if value.name not in names or not tensor.HasField("shape"):
+            continue
+        for axis, dimension in enumerate(tensor.shape.dim):
+            if not dimension.HasField("dim_value") and not dimension.dim_param:
+                dimension.dim_param = f"{value.name}[{axis}]"
 
 
 def layer_name(node: ir.Node) -> str:

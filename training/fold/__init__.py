@@ -60,7 +60,7 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     working = ir.from_proto(model)
     layers = find_layers(working)
     if layers:
-        graph.infer_ranks(working, model)
+        graph.infer_shapes(working, model)
     fold_layers(working, layers, RULES)
     folded = _write(working, model)
     report = FoldReport(

@@ -6,6 +6,7 @@ nothing reads any more is removed.
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
@@ -14,20 +15,34 @@ import onnx_ir as ir
 from training import graph
 from training.fold.affine import OPERATORS
 from training.fold.refusal import Refusal
-from training.fold.rules.base import Change, Constant, Edit
+from training.fold.rules.base import Change, Constant, Edit, Insertion
 from training.fold.rules.checks import keep_exact
 from training.graph import Array, Names
 
 # Metadata of a node that took layers in: a JSON list of their names, in network order.
 FOLDED = "foldserve.folded"
+# Operators behind which another layer may be, whose line would pass them.
+_PASSED = ("Add", "Concat", "Identity", "Mul", "Reshape", "Split", "Transpose")
 
-# By the edit's place in the change, then by input position.
-Rounded = list[dict[int, Array]]
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A change's constants in their target types: by the edit's place in the change and the input
+    position, and by the insertion's place."""
+
+    edits: list[dict[int, Array]]
+    inserted: list[Array]
 
 
 def round_constants(change: Change) -> Rounded | Refusal:
     """The change's constants in their target types, or why a type cannot hold them."""
-    rounded: Rounded = []
+    rounded: list[dict[int, Array]] = []
+    inserted: list[Array] = []
+    for insertion in change.inserted:
+        array = _round(insertion.shift)
+        if isinstance(array, Refusal):
+            return array
+        inserted.append(array)
     for edit in change.edits:
         arrays: dict[int, Array] = {}
         for position, constant in edit.constants.items():
@@ -36,7 +51,7 @@ def round_constants(change: Change) -> Rounded | Refusal:
                 return array
             arrays[position] = array
         rounded.append(arrays)
-    return rounded
+    return Rounded(rounded, inserted)
 
 
 def _round(constant: Constant) -> Array | Refusal:
@@ -79,21 +94,31 @@ def apply(change: Change, rounded: Rounded, names: Names) -> None:
     model_graph = change.site.node.graph
     assert isinstance(model_graph, ir.Graph)
     kept = _folds_again(change)
-    nodes = (*change.removed, *(edit.node for edit in change.edits))
+    edited = (edit.node for edit in change.edits)
+    nodes = (*change.removed, *(node for node, _ in change.bypassed), *edited)
     released = [value for node in nodes for value in node.inputs if value is not None]
-    for edit, arrays in zip(change.edits, rounded, strict=True):
+    for edit, arrays in zip(change.edits, rounded.edits, strict=True):
         for position, array in arrays.items():
             value = _set_constant(edit, position, array, names)
             keep_exact(value, edit.constants[position].exact if kept else None)
         _set_operator(edit)
+    for node, position in change.bypassed:
+        _bypass(node, position, model_graph)
     _replace(change, model_graph)
-    _record(change.folded_into, change.site.layer)
+    for insertion, array in zip(change.inserted, rounded.inserted, strict=True):
+        _insert(insertion, array, names)
+    for node in dict.fromkeys((change.folded_into, *(edit.node for edit in change.edits))):
+        _record(node, change.site.layer)
     _sweep(model_graph, released)
 
 
 def _folds_again(change: Change) -> bool:
-    # Two layers in a row: the second fold must start from the first one's unrounded constants.
-    return any(graph.is_op(use.node, *OPERATORS) for use in change.replaced.uses())
+    """Whether another fold may follow into the same constants, which must then start from the
+    unrounded ones: where layers follow one another, or are before and behind what was edited."""
+    behind = [use.node for use in change.replaced.uses()]
+    fed = [value.producer() for edit in change.edits for value in edit.node.inputs[:2] if value]
+    near = [*behind, *fed, *(edit.node for edit in change.edits)]
+    return any(graph.is_op(node, *OPERATORS, *_PASSED) for node in near)
 
 
 def _set_constant(edit: Edit, position: int, array: Array, names: Names) -> ir.Value:
@@ -135,13 +160,40 @@ def _replace(change: Change, model_graph: ir.Graph) -> None:
     old, new = change.replaced, change.by
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     model_graph.remove(change.removed, safe=True)
-    if not any(new.producer() is edit.node for edit in change.edits):
+    if new not in change.altered_values:
         return
     new.name = old.name
     new.doc_string = old.doc_string or new.doc_string
     new.type = old.type or new.type
     new.shape = old.shape or new.shape
     new.metadata_props.update(old.metadata_props)
+
+
+def _bypass(node: ir.Node, position: int, model_graph: ir.Graph) -> None:
+    value = node.inputs[position]
+    assert value is not None
+    node.outputs[0].replace_all_uses_with(value)
+    model_graph.remove(node, safe=True)
+
+
+def _insert(insertion: Insertion, array: Array, names: Names) -> None:
+    """An Add behind the value, which hands its name on to the sum."""
+    value, result = insertion.value, insertion.result
+    node = value.producer()
+    assert node is not None
+    assert isinstance(node.graph, ir.Graph)
+    name = value.name or ""
+    value.name = names.fresh(f"{name}.scaled")
+    shift = ir.Value(name=names.fresh(f"{name}.shift"))
+    shift.const_value = ir.Tensor(array, insertion.shift.dtype, name=shift.name)
+    shift.type, shift.shape = ir.TensorType(insertion.shift.dtype), ir.Shape(array.shape)
+    node.graph.register_initializer(shift)
+    result.name, result.doc_string = name, value.doc_string
+    result.type, result.shape = value.type, value.shape
+    result.meta.update(value.meta)
+    value.replace_all_uses_with(result, replace_graph_outputs=True)
+    add = ir.Node("", "Add", [value, shift], outputs=[result], name=names.fresh(f"{name}.add"))
+    node.graph.insert_after(node, add)
 
 
 def _record(node: ir.Node, layer: str) -> None:

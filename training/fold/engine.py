@@ -1,21 +1,24 @@
 """Tries the rules on every normalization layer until none applies; collects what came of it.
 
-Linear in nodes: each layer is tried once, and again only when a neighbour has folded.
+Linear in nodes: a rule looks at a bounded number of them, and every layer is tried once, then again
+while others have folded, at most `_ROUNDS` times: what it refused because of them may have gone.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 from onnx_ir.traversal import RecursiveGraphIterator
 
 from training import graph
-from training.fold.affine import OPERATORS, Normalization, read_normalization
+from training.fold.affine import OPERATORS, Line, Normalization, read_normalization
 from training.fold.apply import Rounded, apply, round_constants
 from training.fold.refusal import Refusal
 from training.fold.rules.base import Change, Rewritten, Rule, Site
+from training.fold.rules.checks import current_line
 from training.graph import Names
+
+_ROUNDS = 4
 
 
 @dataclass(eq=False)
@@ -28,13 +31,14 @@ class Layer:
     read: Normalization | Refusal
     outcome: Rewritten | Refusal
     output: ir.Value | None
+    line: Line | None = None  # since another layer has folded into this one
 
     @property
     def site(self) -> Site | None:
         """Where rules may look; None for a layer that is no line, or has folded."""
         if isinstance(self.read, Refusal) or isinstance(self.outcome, Rewritten):
             return None
-        return Site(self.name, self.node, self.read.line)
+        return Site(self.name, self.node, self.line or self.read.line)
 
 
 def find_layers(model: ir.Model) -> list[Layer]:
@@ -76,26 +80,47 @@ def fold_layers(model: ir.Model, layers: Sequence[Layer], rules: Sequence[Rule])
     names = Names(model)
     by_node = {layer.node: layer for layer in layers}
     holders = {layer.output: layer for layer in layers if layer.output is not None}
-    pending = deque(layers)
-    while pending:
-        layer = pending.popleft()
-        if layer.site is None:
-            continue
-        decision = _decide(layer.site, rules)
-        if isinstance(decision, Refusal):
-            layer.outcome = decision
-            continue
-        pending.extend(by_node[node] for node in _around(decision.change) if node in by_node)
-        apply(decision.change, decision.rounded, names)
-        layer.outcome = Rewritten(decision.rule, graph.node_name(decision.change.folded_into))
-        _move_output(layer, decision.change, holders)
+    pending = list(layers)
+    for _ in range(_ROUNDS):
+        left: list[Layer] = []
+        for layer in pending:
+            if layer.site is None:
+                continue
+            decision = _decide(layer.site, rules)
+            if isinstance(decision, Refusal):
+                layer.outcome = decision
+                left.append(layer)
+                continue
+            _fold(layer, decision, names)
+            _move_output(layer, decision.change, holders)
+            _reread(decision.change, by_node)
+        if len(left) == len(pending):
+            return
+        pending = left
+
+
+def _fold(layer: Layer, decision: "_Decision", names: Names) -> None:
+    into = graph.node_name(decision.change.folded_into)
+    apply(decision.change, decision.rounded, names)
+    layer.outcome = Rewritten(decision.rule, into)
+
+
+def _reread(change: Change, by_node: Mapping[ir.Node, Layer]) -> None:
+    """A layer that took another one in has another line from now on."""
+    for edit in change.edits:
+        if edit.node in by_node:
+            by_node[edit.node].line = current_line(edit.node)
 
 
 def _move_output(layer: Layer, change: Change, holders: dict[ir.Value, Layer]) -> None:
     """The layer's output moves; a tensor whose content changed is no other layer's any more."""
-    for altered in (value for edit in change.edits for value in edit.node.outputs):
+    for altered in change.altered_values:
         if altered in holders:
             holders.pop(altered).output = None
+    for insertion in change.inserted:  # the sum holds what the value held
+        if insertion.value in holders:
+            holders[insertion.result] = holders.pop(insertion.value)
+            holders[insertion.result].output = insertion.result
     holders.pop(change.site.output, None)
     layer.output = change.output
     if change.output is not None:
@@ -121,9 +146,10 @@ def _decide(site: Site, rules: Sequence[Rule]) -> _Decision | Refusal:
             change = rule.rewrite(match)
             rounded = round_constants(change)
             if not isinstance(rounded, Refusal):
-                return _Decision(rule.name, change, rounded)
+                return _Decision(change.rule or rule.name, change, rounded)
             refusal = rounded
-        refusals.append(replace(refusal, rule=rule.name))
+        if all(refusal.reason != given.reason for given in refusals):
+            refusals.append(replace(refusal, rule=rule.name))
     if len(refusals) == 1:
         return refusals[0]
     return Refusal("; ".join(map(str, refusals))) if refusals else _no_pattern(site)
@@ -139,11 +165,3 @@ def _no_pattern(site: Site) -> Refusal:
         if data.is_graph_input()
         else f"its input '{data.name}' is a constant, which no rule folds into"
     )
-
-
-def _around(change: Change) -> list[ir.Node]:
-    """The nodes that read or feed what a change touches: what they refused may have gone."""
-    touched = [edit.node for edit in change.edits]
-    read = [node for value in (change.replaced, change.by) for node in value.consumers()]
-    fed = [value.producer() for node in touched for value in node.inputs if value is not None]
-    return [*read, *(node for node in fed if node is not None)]

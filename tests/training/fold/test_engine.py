@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.folds import equal
 from tests.graphs import (
     Array,
     Builder,
@@ -17,6 +18,8 @@ from tests.graphs import (
 )
 from training.fold import RULES, FoldResult, Refusal, fold, folded_layers
 from training.fold.engine import find_layers, fold_layers
+from training.fold.equivalence import relative_error
+from training.fold.float64 import evaluate
 from training.fold.rules.base import Change, Constant, Edit, Match, Rewritten, Site
 from training.fold.rules.checks import exact
 from training.graph import is_op, sole_consumer
@@ -45,8 +48,10 @@ def _same(model: onnx.ModelProto, result: FoldResult, builder: Builder) -> None:
         assert channel_error(before.astype(np.float64), after) < FLOAT32
 
 
-def _refusals(result: FoldResult) -> list[str | None]:
-    return [layer.refusal for layer in result.report.layers]
+def _refusals(result: FoldResult) -> list[str]:
+    """Why each layer could not go backward, the first reason of all."""
+    refusals = (layer.refusal or "" for layer in result.report.layers)
+    return [refusal.partition("; forward: ")[0] for refusal in refusals]
 
 
 def test_the_input_is_not_modified() -> None:
@@ -197,7 +202,7 @@ def test_a_producer_with_another_reader_is_refused_by_name() -> None:
     model = _model(builder, "y", "z")
     result = fold(model)
     assert result.model.graph == model.graph
-    assert _refusals(result) == ["conv: Conv 'c' also feeds Relu 'relu'"]
+    assert _refusals(result) == ["backward: Conv 'c' also feeds Relu 'relu'"]
 
 
 def test_one_convolution_that_feeds_two_layers_is_refused_by_both() -> None:
@@ -207,8 +212,8 @@ def test_one_convolution_that_feeds_two_layers_is_refused_by_both() -> None:
     builder.normalize("c", "z", C)
     result = fold(_model(builder, "y", "z"))
     assert _refusals(result) == [
-        "conv: Conv 'c' also feeds BatchNormalization 'z'",
-        "conv: Conv 'c' also feeds BatchNormalization 'y'",
+        "backward: Conv 'c' also feeds BatchNormalization 'z'",
+        "backward: Conv 'c' also feeds BatchNormalization 'y'",
     ]
 
 
@@ -216,7 +221,7 @@ def test_a_producer_that_is_an_output_is_refused() -> None:
     builder = Builder()
     builder.normalize(_conv(builder), "y", C)
     result = fold(_model(builder, "y", "c"))
-    assert _refusals(result) == ["conv: Conv 'c' also feeds the network's output"]
+    assert _refusals(result) == ["backward: Conv 'c' also feeds the network's output"]
 
 
 def test_a_producer_that_a_subgraph_captures_is_refused() -> None:
@@ -224,7 +229,7 @@ def test_a_producer_that_a_subgraph_captures_is_refused() -> None:
     builder.normalize(_conv(builder), "y", C)
     _if(builder, helper.make_node("Relu", ["c"], ["t"], name="relu"), [])
     result = fold(_model(builder, "y", "z"))
-    assert _refusals(result) == ["conv: Conv 'c' also feeds Relu 'relu' in the subgraph 'then'"]
+    assert _refusals(result) == ["backward: Conv 'c' also feeds Relu 'relu' in the subgraph 'then'"]
 
 
 def _if(builder: Builder, node: onnx.NodeProto, initializers: list[TensorProto]) -> None:
@@ -279,13 +284,13 @@ def test_an_activation_before_the_layer_is_refused_in_words() -> None:
     builder = Builder()
     builder.normalize(builder.op("Relu", [_conv(builder)], "r", name="relu"), "y", C)
     result = fold(_model(builder, "y"))
-    assert _refusals(result) == ["its input comes from Relu 'relu', which no rule folds into"]
+    assert _refusals(result) == ["backward: it comes from Relu 'relu', which no line can pass"]
 
 
 def test_a_layer_on_the_input_is_refused_in_words() -> None:
     builder = Builder()
     builder.normalize("x", "y", C)
-    assert _refusals(fold(_model(builder, "y"))) == ["its input 'x' is the network's input"]
+    assert _refusals(fold(_model(builder, "y"))) == ["backward: 'x' is the network's input"]
 
 
 @pytest.mark.parametrize("name", ["w", "y.mean"])
@@ -297,7 +302,6 @@ def test_an_initializer_that_a_caller_may_override_is_not_frozen(name: str) -> N
     model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     result = fold(model)
     (refusal,) = _refusals(result)
-    assert refusal is not None
     assert refusal.endswith(f"'{name}' is also a graph input, so a caller may override it")
     assert result.model.graph == model.graph
 
@@ -316,7 +320,7 @@ def test_a_sparse_weight_is_refused_and_kept() -> None:
     model.graph.sparse_initializer.append(sparse)
     result = fold(model)
     assert _refusals(result) == [
-        "conv: the weight of Conv 'c' 'w' is not stored, not a dense constant"
+        "backward: the weight of Conv 'c' 'w' is not stored, not a dense constant"
     ]
     assert result.model.graph.sparse_initializer == model.graph.sparse_initializer
 
@@ -328,7 +332,7 @@ def test_other_channels_than_the_layer_has_are_refused() -> None:
     for tensor in model.graph.initializer:
         if tensor.name.startswith("y."):
             tensor.CopyFrom(numpy_helper.from_array(np.ones(C + 1, np.float32), tensor.name))
-    assert _refusals(fold(model)) == ["conv: Conv 'c' has 4 output channels where the layer has 5"]
+    assert _refusals(fold(model)) == ["backward: Conv 'c' has 4 channels where the line has 5"]
 
 
 def test_an_operator_of_another_domain_is_not_taken_for_ours() -> None:
@@ -338,7 +342,7 @@ def test_an_operator_of_another_domain_is_not_taken_for_ours() -> None:
     model.graph.node[0].domain = "own"
     model.opset_import.append(helper.make_opsetid("own", 1))
     result = fold(model)
-    assert _refusals(result) == ["its input comes from Conv 'c.node', which no rule folds into"]
+    assert _refusals(result) == ["backward: it comes from Conv 'c.node', which no line can pass"]
 
 
 class _Forward:
@@ -389,3 +393,87 @@ def test_a_network_without_layers_is_returned_as_it_is() -> None:
     result = fold(model)
     assert result.model.graph == model.graph
     assert result.report.layers == ()
+
+
+def test_a_quantization_in_between_is_refused() -> None:
+    """Folding across it would move its steps."""
+    builder = Builder()
+    builder.constant("step", np.array(0.1, np.float32))
+    builder.constant("zero", np.array(0, np.int8))
+    data = _conv(builder)
+    for op_type in ("QuantizeLinear", "DequantizeLinear"):
+        data = builder.op(op_type, [data, "step", "zero"], op_type)
+    builder.normalize(data, "y", C)
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: it comes from DequantizeLinear 'DequantizeLinear.node', which no line can pass"
+    ]
+
+
+def test_a_quantized_weight_is_refused() -> None:
+    builder = Builder()
+    builder.constant("q", np.ones((C, C, 3, 3), np.int8))
+    builder.constant("step", np.array(0.1, np.float32))
+    builder.op("DequantizeLinear", ["q", "step"], "w", name="dequantize")
+    builder.op("Conv", ["x", "w"], "c", name="conv")
+    builder.normalize("c", "y", C)
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: the weight of Conv 'conv' 'w' is computed by DequantizeLinear 'dequantize', "
+        "not a dense constant"
+    ]
+
+
+def test_a_layer_on_a_constant_is_refused() -> None:
+    builder = Builder()
+    builder.normalize(builder.weight("k", 1, C, 1, 1), "n", C)
+    builder.op("Add", ["x", "n"], "y")
+    assert _refusals(fold(_model(builder, "y"))) == ["backward: its input 'k' is a constant"]
+
+
+def test_a_negated_constant_is_left_alone() -> None:
+    builder = Builder()
+    negated = builder.op("Neg", [builder.weight("k", 1, C, 1, 1)], "k.neg", name="neg")
+    builder.op("Add", ["x", builder.normalize(negated, "n", C)], "y")
+    assert _refusals(fold(_model(builder, "y"))) == [
+        "backward: Neg 'neg' is computed from constants alone"
+    ]
+
+
+def test_a_layer_s_output_follows_a_shift_that_is_added_behind_it() -> None:
+    """m folds into the MatMul; n goes forward into the same one and adds its shift behind."""
+    builder = Builder(8)
+    data = builder.normalize(builder.op("Relu", ["x"], "r"), "n", C)
+    statistics = hostile_statistics(C, builder.random)
+    zero = np.zeros(C, np.float32)
+    product = builder.op("MatMul", [builder.weight("w", C, C), data], "p")
+    builder.normalize(product, "m", statistics | {"bias": zero, "mean": zero})
+    builder.op("Relu", ["m"], "y")
+    model = builder.model({"x": ["N", C, 5]}, ["y"])
+    result = fold(model)
+    assert operators(result.model) == ["Relu", "MatMul", "Add", "Relu"]
+    before, after = result.report.layers
+    assert (before.output, after.output) == (None, "m")
+    x = builder.random.standard_normal((2, C, 5)).astype(np.float32)
+    equal(model, result.model, {"x": x})
+    folded, unfolded = evaluate(result.model, {"x": x}), evaluate(model, {"x": x})
+    assert relative_error(unfolded["m"], folded["m"]) < FLOAT32
+
+
+def test_a_constant_with_a_second_reader_is_not_changed_for_it() -> None:
+    builder = Builder(9)
+    weight = builder.weight("k", C, 1, 1)
+    total = builder.op("Add", [builder.op("Mul", ["x", weight], "s"), weight], "a")
+    builder.op("Add", [builder.normalize(total, "n", C), weight], "y")
+    model = _model(builder, "y")
+    result = fold(model)
+    assert operators(result.model) == ["Mul", "Add", "Add"]
+    equal(model, result.model, {"x": _x(builder)})
+
+
+def test_the_way_of_a_line_is_bounded() -> None:
+    """A chain of reshapings longer than that: refused, in time."""
+    builder = Builder(9)
+    data = _conv(builder)
+    for index in range(300):
+        data = builder.op("Identity", [data], f"i{index}")
+    builder.normalize(data, "y", C)
+    assert "more than 200 operators" in _refusals(fold(_model(builder, "y")))[0]

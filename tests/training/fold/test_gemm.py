@@ -45,20 +45,17 @@ def test_every_form_takes_the_line_in(
 
 
 @pytest.mark.parametrize("c_shape", [(ROWS, 1), (ROWS, COLUMNS)], ids=str)
-def test_a_bias_that_differs_by_row_is_refused(c_shape: tuple[int, ...]) -> None:
-    _, model, x, expected = _network(c_shape)
-    result = fold(model)
-    refusal = result.report.layers[0].refusal
-    assert refusal is not None
-    assert refusal.startswith(f"gemm: the bias C of Gemm 'gemm' has shape {list(c_shape)}")
-    assert channel_error(expected, run(result.model, x=x)[0]) < FLOAT32
+def test_a_bias_that_differs_by_row_takes_the_line_in(c_shape: tuple[int, ...]) -> None:
+    _, model, x, expected = _network(c_shape, beta=0.5)
+    folded = fold(model).model
+    assert operators(folded) == ["Gemm"]
+    assert channel_error(expected, run(folded, x=x)[0]) < FLOAT32
 
 
 def test_a_constant_on_the_left_is_refused() -> None:
     builder = Builder()
     builder.op("Gemm", [builder.weight("A", ROWS, DEPTH), "x"], "g", name="gemm")
     builder.normalize("g", "y", COLUMNS)
-    report = fold(builder.model({"x": [DEPTH, COLUMNS]}, ["y"])).report
-    assert report.layers[0].refusal == (
-        "gemm: the weight B of Gemm 'gemm' 'x' is a graph input, not a constant"
-    )
+    refusal = fold(builder.model({"x": [DEPTH, COLUMNS]}, ["y"])).report.layers[0].refusal
+    assert refusal is not None
+    assert "the weight B of Gemm 'gemm' 'x' is a graph input, not a constant" in refusal

@@ -39,29 +39,43 @@ def test_rows_are_not_taken_for_channels() -> None:
     builder = Builder()
     builder.op("MatMul", ["x", builder.weight("W", DEPTH, COLUMNS)], "p", name="matmul")
     builder.normalize("p", "y", COLUMNS)
-    assert _refusal(builder, ["N", COLUMNS, DEPTH]).startswith(
-        "matmul: MatMul 'matmul' gives 3 dimensions by a weight of shape [7, 4]"
+    assert "the line has shape [1, 4, 1] on the product of MatMul 'matmul'" in _refusal(
+        builder, ["N", COLUMNS, DEPTH]
     )
 
 
-def test_a_weight_on_the_left_is_refused() -> None:
-    builder = Builder()
+def test_a_constant_on_the_left_takes_the_line_of_its_rows() -> None:
+    builder = Builder(2)
     builder.op("MatMul", [builder.weight("W", COLUMNS, DEPTH), "x"], "p", name="matmul")
     builder.normalize("p", "y", COLUMNS)
-    assert "right operand of MatMul 'matmul' 'x' is a graph input" in _refusal(
-        builder, ["N", DEPTH, COLUMNS]
-    )
+    result = fold(builder.model({"x": ["N", DEPTH, ROWS]}, ["y"]))
+    assert operators(result.model) == ["MatMul", "Add"]
+    x = builder.random.standard_normal((3, DEPTH, ROWS)).astype(np.float32)
+    expected = normalized(builder.constants["W"].astype(np.float64) @ x, builder.statistics("y"))
+    assert channel_error(expected, run(result.model, x=x)[0]) < FLOAT32
 
 
-@pytest.mark.parametrize("shape", [(ROWS, COLUMNS), (ROWS, 1), (1, 1, COLUMNS)], ids=str)
-def test_an_addend_that_is_no_bias_is_refused(shape: tuple[int, ...]) -> None:
-    builder = Builder()
+@pytest.mark.parametrize("shape", [(ROWS, COLUMNS), (ROWS, 1)], ids=str)
+def test_an_addend_that_differs_by_row_takes_the_shift(shape: tuple[int, ...]) -> None:
+    builder = Builder(3)
     builder.op("MatMul", ["x", builder.weight("W", DEPTH, COLUMNS)], "p")
     builder.op("Add", ["p", builder.weight("b", *shape)], "a", name="add")
-    # Where the addend raises the rank, axis 1 is the rows.
-    builder.normalize("a", "y", ROWS if len(shape) == 3 else COLUMNS)
-    refusal = _refusal(builder, [ROWS, DEPTH])
-    assert "addend of Add 'add'" in refusal or "has 4 output channels" in refusal
+    builder.normalize("a", "y", COLUMNS)
+    result = fold(builder.model({"x": [ROWS, DEPTH]}, ["y"]))
+    assert operators(result.model) == ["MatMul", "Add"]
+    x = builder.random.standard_normal((ROWS, DEPTH)).astype(np.float32)
+    wide = {name: array.astype(np.float64) for name, array in builder.constants.items()}
+    expected = normalized(x @ wide["W"] + wide["b"], builder.statistics("y"))
+    assert channel_error(expected, run(result.model, x=x)[0]) < FLOAT32
+
+
+def test_an_addend_that_raises_the_rank_is_refused() -> None:
+    """Axis 1 of the sum is then the rows of the product."""
+    builder = Builder()
+    builder.op("MatMul", ["x", builder.weight("W", DEPTH, COLUMNS)], "p")
+    builder.op("Add", ["p", builder.weight("b", 1, 1, COLUMNS)], "a", name="add")
+    builder.normalize("a", "y", ROWS)
+    assert "the constant of Add 'add' has shape [1, 1, 4]" in _refusal(builder, [ROWS, DEPTH])
 
 
 def test_a_residual_sum_is_refused() -> None:
@@ -70,7 +84,7 @@ def test_a_residual_sum_is_refused() -> None:
     builder.op("Add", ["x", "p"], "a", name="add")
     builder.normalize("a", "y", DEPTH)
     assert _refusal(builder, ["N", DEPTH]) == (
-        "matmul: the addend of Add 'add' 'x' is a graph input, not a constant"
+        "backward: 'x' is the network's input; forward: 'y' is the network's output"
     )
 
 

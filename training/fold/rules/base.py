@@ -37,10 +37,14 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """A rule's pattern, found: the neighbours of the site in the order of computation."""
+    """A rule's pattern, found: the neighbours of the site in the order of computation.
+
+    `found` is for a rule that has worked out its change, or its refusal, while it looked.
+    """
 
     site: Site
     nodes: tuple[ir.Node, ...]
+    found: "Change | Refusal | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +68,27 @@ class Edit:
 
 
 @dataclass(frozen=True, eq=False)
+class Insertion:
+    """An Add of a constant behind `value`: what read `value` reads `result`, which takes its name.
+
+    `result` is not in the graph yet.
+    """
+
+    value: ir.Value
+    shift: Constant
+    result: ir.Value
+
+
+@dataclass(frozen=True, eq=False)
 class Change:
     """One fold, not yet done.
 
-    The `removed` nodes go, after the readers of `replaced` read `by` instead; where an edit
-    changed what `by` holds, it takes the name of `replaced`. `folded_into` records the layer, and
-    `output` is the value that equals the layer's output from then on; None if there is none.
+    The `removed` nodes go, after the readers of `replaced` read `by` instead; where the change
+    alters what `by` holds, it takes the name of `replaced`. So do the `bypassed` nodes, whose
+    readers read the input at the given position. `folded_into` records the layer, and `output` is
+    the value that equals the layer's output from then on; None if there is none. `altered` are the
+    values that hold something else from then on, by default the outputs of what is edited; `rule`
+    is what did it, where the rule's own name says too little.
     """
 
     site: Site
@@ -79,6 +98,16 @@ class Change:
     by: ir.Value
     output: ir.Value | None
     removed: tuple[ir.Node, ...]
+    bypassed: tuple[tuple[ir.Node, int], ...] = ()
+    inserted: tuple[Insertion, ...] = ()
+    altered: tuple[ir.Value, ...] | None = None
+    rule: str | None = None
+
+    @property
+    def altered_values(self) -> tuple[ir.Value, ...]:
+        if self.altered is not None:
+            return self.altered
+        return tuple(value for edit in self.edits for value in edit.node.outputs)
 
 
 def into_producer(match: Match, *edits: Edit) -> Change:

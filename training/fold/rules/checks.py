@@ -5,6 +5,7 @@ import onnx_ir as ir
 
 from training import graph
 from training.fold.affine import Float64, Line, why_not_constant
+from training.fold.field import Field
 from training.fold.refusal import Refusal
 from training.fold.rules.base import Match
 
@@ -49,6 +50,64 @@ def has_channels(node: ir.Node, line: Line, channels: int) -> Refusal | None:
     )
 
 
+def lines_of(node: ir.Node, field: Field, axis: int, channels: int) -> Line | Refusal:
+    """The line of each of `channels` along `axis`; refused where it varies along another axis."""
+    others = [index for index in field.varies if index != axis]
+    if others or not 0 <= axis < field.rank:
+        shape = list(field.shape)
+        return Refusal(
+            f"the line has shape {shape} at {graph.describe(node)}, whose channels are axis {axis}"
+        )
+    if field.shape[axis] not in (1, channels):
+        return Refusal(
+            f"{graph.describe(node)} has {channels} channels where the line has {field.shape[axis]}"
+        )
+    both = (np.broadcast_to(a.reshape(-1), channels) for a in (field.multiplier, field.shift))
+    return Line(*both)
+
+
+def added_bias(multiplier: Float64 | float, bias: Float64 | None, shift: Float64) -> Float64 | None:
+    """multiplier·bias + shift; None where there was no bias and none is needed."""
+    if bias is not None:
+        return np.asarray(multiplier * bias + shift)
+    return np.asarray(shift) if shift.any() else None
+
+
+def constant_operand(node: ir.Node) -> int | None:
+    """The position of the one operand that is a floating-point constant; None if none or all."""
+    constant = [
+        position
+        for position in range(len(node.inputs))
+        if is_constant(node, position, "operand") is None
+    ]
+    return constant[0] if len(constant) == 1 else None
+
+
+def broadcasts_to(array: Float64, data: ir.Value, field: Field) -> bool:
+    """Whether the result of `data` and the array, which `field` is for, has the shape of `data`.
+
+    A size of `data` that is not known might be 1, and the array's then wins.
+    """
+    dims = graph.shape(data)
+    if dims is None or len(dims) != field.rank or array.ndim > field.rank:
+        return False
+    aligned = (*[1] * (field.rank - array.ndim), *array.shape)
+    return all(size in (1, known) for size, known in zip(aligned, dims, strict=True))
+
+
+def reduced(field: Field, value: ir.Value) -> Field | None:
+    """The line at an operand that broadcasts to the result that `field` is for; None where the
+    line varies along an axis that the operand has not, or that is not known to be as long."""
+    dims = graph.shape(value)
+    missing = field.rank - len(dims) if dims is not None else 0
+    if dims is None or missing < 0 or any(size != 1 for size in field.shape[:missing]):
+        return None
+    kept = field.shape[missing:]
+    if not all(size in (1, known) for size, known in zip(kept, dims, strict=True)):
+        return None
+    return Field(field.multiplier.reshape(kept), field.shift.reshape(kept))
+
+
 def has_input(node: ir.Node, position: int) -> bool:
     """Whether an optional input is given; a missing one may be absent or an empty string."""
     return position < len(node.inputs) and node.inputs[position] is not None
@@ -76,6 +135,13 @@ def exact(node: ir.Node, position: int) -> Float64:
     assert array is not None
     kept = value.meta.get(_EXACT)
     return kept if isinstance(kept, np.ndarray) else array.astype(np.float64)
+
+
+def current_line(node: ir.Node) -> Line:
+    """The line that a BatchNormalization is by its constants as they are now, unrounded."""
+    scale, bias, mean, var = (exact(node, position) for position in range(1, 5))
+    multiplier = scale / np.sqrt(var + float(graph.attribute(node, "epsilon", 1e-5)))
+    return Line(multiplier, bias - mean * multiplier)
 
 
 def keep_exact(value: ir.Value, array: Float64 | None) -> None:

@@ -1,0 +1,51 @@
+"""How a line meets each kind of operators; the algebra of each is in its file.
+
+None of them knows another: what is between them is a `Field`. `RESPONSES` has them by operator.
+"""
+
+from types import MappingProxyType
+
+from training.fold.operators import (
+    add,
+    blocks,
+    concat,
+    conv,
+    convtranspose,
+    einsum,
+    gemm,
+    matmul,
+    maximum,
+    mean,
+    multiply,
+    normalization,
+    pad,
+    reshape,
+    resize,
+    same,
+    split,
+    transpose,
+)
+from training.fold.way import Operator
+
+_ALL: tuple[Operator, ...] = (
+    add,
+    blocks,
+    concat,
+    conv,
+    convtranspose,
+    einsum,
+    gemm,
+    matmul,
+    maximum,
+    mean,
+    multiply,
+    normalization,
+    pad,
+    reshape,
+    resize,
+    same,
+    split,
+    transpose,
+)
+
+RESPONSES = MappingProxyType({name: kind for kind in _ALL for name in kind.OP_TYPES})
