@@ -14,7 +14,7 @@ import onnx_ir as ir
 from training import graph
 from training.fold.affine import OPERATORS
 from training.fold.refusal import Refusal
-from training.fold.rules.base import Change, Constant, Edit
+from training.fold.rules.base import Constant, Edit, Rewrite
 from training.fold.rules.checks import keep_exact
 from training.graph import Array, Names
 
@@ -25,7 +25,7 @@ FOLDED = "foldserve.folded"
 Rounded = list[dict[int, Array]]
 
 
-def round_constants(change: Change) -> Rounded | Refusal:
+def round_constants(change: Rewrite) -> Rounded | Refusal:
     """The change's constants in their target types, or why a type cannot hold them."""
     rounded: Rounded = []
     for edit in change.edits:
@@ -74,9 +74,9 @@ def _words(dtype: ir.DataType) -> str:
     return np.dtype(dtype.numpy()).name
 
 
-def apply(change: Change, rounded: Rounded, names: Names) -> None:
+def apply(change: Rewrite, rounded: Rounded, names: Names) -> None:
     """Does the change; `rounded` is what `round_constants` gave for it."""
-    model_graph = change.site.node.graph
+    model_graph = change.folded_into.graph
     assert isinstance(model_graph, ir.Graph)
     kept = _folds_again(change)
     nodes = (*change.removed, *(edit.node for edit in change.edits))
@@ -87,11 +87,11 @@ def apply(change: Change, rounded: Rounded, names: Names) -> None:
             keep_exact(value, edit.constants[position].exact if kept else None)
         _set_operator(edit)
     _replace(change, model_graph)
-    _record(change.folded_into, change.site.layer)
+    _record(change.folded_into, change.layers)
     _sweep(model_graph, released)
 
 
-def _folds_again(change: Change) -> bool:
+def _folds_again(change: Rewrite) -> bool:
     # Two layers in a row: the second fold must start from the first one's unrounded constants.
     return any(graph.is_op(use.node, *OPERATORS) for use in change.replaced.uses())
 
@@ -128,12 +128,17 @@ def _set_operator(edit: Edit) -> None:
         edit.node.op_type = edit.op_type
     for name in edit.reset:
         edit.node.attributes.pop(name, None)
+    if edit.inputs is not None:
+        edit.node.resize_inputs(len(edit.inputs))
+        for position, value in enumerate(edit.inputs):
+            edit.node.replace_input_with(position, value)
 
 
-def _replace(change: Change, model_graph: ir.Graph) -> None:
+def _replace(change: Rewrite, model_graph: ir.Graph) -> None:
     """The readers of `replaced` read `by`, which takes its name and description if it changed."""
     old, new = change.replaced, change.by
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    if old is not new:
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
     model_graph.remove(change.removed, safe=True)
     if not any(new.producer() is edit.node for edit in change.edits):
         return
@@ -144,8 +149,10 @@ def _replace(change: Change, model_graph: ir.Graph) -> None:
     new.metadata_props.update(old.metadata_props)
 
 
-def _record(node: ir.Node, layer: str) -> None:
-    folded = [*folded_layers(node.metadata_props), layer]
+def _record(node: ir.Node, layers: Iterable[str]) -> None:
+    folded = [*folded_layers(node.metadata_props), *layers]
+    if not folded:
+        return
     node.metadata_props[FOLDED] = json.dumps(folded, ensure_ascii=False)
 
 
