@@ -11,9 +11,18 @@ from training.cli.options import Json
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the fold report as JSON.")]
+Time = Annotated[
+    bool, typer.Option("--time", help="Also time both networks in ONNX Runtime, for a few seconds.")
+]
 
 
-def fold(source: Source, target: Target, report: Report = None, as_json: Json = False) -> None:
+def fold(
+    source: Source,
+    target: Target,
+    report: Report = None,
+    time: Time = False,
+    as_json: Json = False,
+) -> None:
     """Folds every normalization layer that can be folded exactly, and proves it.
 
     Nothing is written when the folded network's answers are not those of a float64 evaluation of
@@ -21,12 +30,15 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
 
     Example: `foldserve fold resnet18.onnx folded.onnx --report fold.json`
     """
+    from dataclasses import asdict
+
     import orjson
 
     from training.bundle import prove_fold
     from training.errors import AnswerIsNo
     from training.files import write_bytes
     from training.fold import fold as fold_model
+    from training.fold.latency import compare_latency
     from training.onnx_files import read_onnx
 
     model = read_onnx(source)
@@ -39,8 +51,14 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
     if not proof.passed:
         raise AnswerIsNo(f"{source}: {proof.summary()}; {target} was not written")
     write_bytes(target, result.model.SerializeToString())
+    latency = None
+    if time:
+        with working("timing"):
+            latency = compare_latency(model, result.model)
     if as_json:
-        print_json(told.to_json())
-    else:
-        output.print(told.table())
-        output.print(f"wrote {target}")
+        print_json(told.to_json() | ({"latency": asdict(latency)} if latency else {}))
+        return
+    output.print(told.table())
+    if latency is not None:
+        output.print(latency.summary())
+    output.print(f"wrote {target}")
