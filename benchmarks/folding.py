@@ -41,7 +41,7 @@ class Arguments:
     latency: bool
 
 
-def networks() -> Iterator[Case]:
+def networks(only: str) -> Iterator[Case]:
     """The networks of `training.networks` with seeded statistics, exported with every layer."""
     try:
         import torch
@@ -51,7 +51,7 @@ def networks() -> Iterator[Case]:
     except ImportError:
         print("The networks are left out: PyTorch is not installed.\n")
         return
-    for name in NETWORKS:
+    for name in (name for name in NETWORKS if only in name):
         torch.manual_seed(0)
         network = build(name)
         for module in network.modules():
@@ -61,7 +61,7 @@ def networks() -> Iterator[Case]:
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
         example = torch.zeros(1, *PICTURES.get(name, (3, 224, 224)))
-        yield Case(name, export(network, example, Signature()), {})
+        yield Case(name, export(network, example, Signature()), {}, rows=2)
 
 
 def run_tool(name: str, python: str, source: Path, target: Path, count: int) -> dict[int, str]:
@@ -107,7 +107,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only graphs with these words in their name")
     parser.add_argument("--no-latency", dest="latency", action="store_false")
     arguments = Arguments(**vars(parser.parse_args()))
-    found = [c for c in (*networks(), *cases()) if arguments.only in c.name]
+    generated = (case for case in cases() if arguments.only in case.name)
+    found = [*networks(arguments.only), *generated]
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary, "source")
         source.mkdir()

@@ -27,6 +27,7 @@ class Case:
     name: str
     model: onnx.ModelProto
     given: dict[str, Array]
+    rows: int = 16
 
 
 class Sketch:
@@ -38,7 +39,7 @@ class Sketch:
         self.constants: dict[str, Array] = {}
         self.shape: tuple[int, ...] = IMAGE
         self.outputs = ["y"]
-        self.dtype = np.dtype(np.float32)
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self.overridable: list[str] = []
 
     def constant(self, array: Array, name: str = "") -> str:
@@ -76,8 +77,8 @@ class Sketch:
         kind = helper.np_dtype_to_tensor_dtype(self.dtype)
         inputs = [helper.make_tensor_value_info("x", kind, ["N", *self.shape])]
         for name in self.overridable:
-            shape = self.constants[name].shape
-            inputs.append(helper.make_tensor_value_info(name, kind, shape))
+            array = self.constants[name]
+            inputs.append(helper.make_tensor_value_info(name, kind, array.shape))
         graph = helper.make_graph(
             self.nodes,
             "graph",
@@ -91,7 +92,7 @@ class Sketch:
         for declared, found in zip(graph.output, inferred.graph.output, strict=True):
             declared.CopyFrom(found)
             if not found.type.tensor_type.HasField("shape"):  # not inferred in training mode
-                shape = ["N", *self.shape]
+                shape: list[str | int | None] = ["N", *self.shape]
                 declared.CopyFrom(helper.make_tensor_value_info(found.name, kind, shape))
         model.graph.CopyFrom(graph)
         return model
@@ -272,6 +273,7 @@ def _overridable(s: Sketch) -> None:
 @pattern("training-mode BN (must stay)")
 def _training(s: Sketch) -> None:
     s.bn(s.conv("x"), to="y", training_mode=1)
+    s.nodes[-1].output.extend(["running_mean", "running_var"])
 
 
 @pattern("float16 Conv→BN")

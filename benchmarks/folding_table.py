@@ -38,7 +38,7 @@ def add_marks(rows: Rows, marks: Mapping[str, Mapping[int, str]]) -> None:
 
 def print_all(rows: Rows, ours: str, unfolded: str) -> None:
     """The tables, the sums, and what foldserve is behind in."""
-    _print("BatchNormalization left / nodes", rows, lambda r: f"{r.layers} / {r.nodes}")
+    _print("Normalization layers left / nodes", rows, lambda r: f"{r.layers} / {r.nodes}")
     _print("Largest relative error against float64", rows, lambda r: f"{r.error:.1e}")
     if any(result.milliseconds for _, results in rows for result in results):
         _print("Latency in ONNX Runtime afterwards, in ms", rows, _latency)
