@@ -1,12 +1,19 @@
 """`foldserve fold`: an ONNX file with its normalization layers folded into the weights."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training.cli.console import output, print_json, working
 from training.cli.options import Json
+
+if TYPE_CHECKING:
+    import onnx
+
+    from training.fold import FoldReport
+    from training.fold.latency import Latency
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
@@ -30,15 +37,12 @@ def fold(
 
     Example: `foldserve fold resnet18.onnx folded.onnx --report fold.json`
     """
-    from dataclasses import asdict
-
     import orjson
 
     from training.bundle import prove_fold
     from training.errors import AnswerIsNo
     from training.files import write_bytes
     from training.fold import fold as fold_model
-    from training.fold.latency import compare_latency
     from training.onnx_files import read_onnx
 
     model = read_onnx(source)
@@ -51,14 +55,23 @@ def fold(
     if not proof.passed:
         raise AnswerIsNo(f"{source}: {proof.summary()}; {target} was not written")
     write_bytes(target, result.model.SerializeToString())
-    latency = None
-    if time:
-        with working("timing"):
-            latency = compare_latency(model, result.model)
+    _tell(told, _time(model, result.model) if time else None, as_json)
+    if not as_json:
+        output.print(f"wrote {target}")
+
+
+def _time(model: "onnx.ModelProto", folded: "onnx.ModelProto") -> "Latency":
+    from training.fold.latency import compare_latency
+
+    with working("timing"):
+        return compare_latency(model, folded)
+
+
+def _tell(report: "FoldReport", latency: "Latency | None", as_json: bool) -> None:
     if as_json:
-        print_json(told.to_json() | ({"latency": asdict(latency)} if latency else {}))
+        timed = {} if latency is None else {"latency": asdict(latency)}
+        print_json(report.to_json() | timed)
         return
-    output.print(told.table())
+    output.print(report.table())
     if latency is not None:
         output.print(latency.summary())
-    output.print(f"wrote {target}")

@@ -76,7 +76,7 @@ class FoldReport:
     def summary(self) -> str:
         """One line: layers, nodes, bytes, and the proof where there is one."""
         joins = sum(merge.into is not None for merge in self.merges)
-        merged = f"{joins} joins of parallel branches merged; " if joins else ""
+        merged = f"parallel branches merged: {joins}; " if joins else ""
         words = (
             f"{self.folded} of {len(self.layers)} normalization layers folded; {merged}"
             f"{self.nodes_before} → {self.nodes_after} nodes, "

@@ -86,7 +86,7 @@ def test_repvgg_becomes_one_convolution(axes: int, group: int) -> None:
     metadata = {entry.key: entry.value for entry in conv.metadata_props}
     assert folded_layers(metadata) == [layer.name for layer in result.report.layers]
     assert list(conv.output) == ["y"]
-    assert "1 joins of parallel branches merged" in result.report.summary()
+    assert "parallel branches merged: 1; " in result.report.summary()
     assert result.report.to_json()["merges"][0]["into"] == "big"
 
 
