@@ -1,19 +1,35 @@
 """`foldserve fold`: an ONNX file with its normalization layers folded into the weights."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training.cli.console import output, print_json, say, working
 from training.cli.options import Json
 
+if TYPE_CHECKING:
+    import onnx
+
+    from training.fold import FoldReport
+    from training.fold.latency import Latency
+
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the fold report as JSON.")]
+Time = Annotated[
+    bool, typer.Option("--time", help="Also time both networks in ONNX Runtime, for a few seconds.")
+]
 
 
-def fold(source: Source, target: Target, report: Report = None, as_json: Json = False) -> None:
+def fold(
+    source: Source,
+    target: Target,
+    report: Report = None,
+    time: Time = False,
+    as_json: Json = False,
+) -> None:
     """Folds every normalization layer that can be folded exactly, and proves it.
 
     Nothing is written when the folded network's answers are not those of a float64 evaluation of
@@ -39,8 +55,23 @@ def fold(source: Source, target: Target, report: Report = None, as_json: Json = 
     if not proof.passed:
         raise AnswerIsNo(f"{source}: {proof.summary()}; {target} was not written")
     write_onnx(result.model, target)
-    if as_json:
-        print_json(told.to_json())
-    else:
-        output.print(told.table())
+    _tell(told, _time(model, result.model) if time else None, as_json)
+    if not as_json:
         say(f"wrote {target}")
+
+
+def _time(model: "onnx.ModelProto", folded: "onnx.ModelProto") -> "Latency":
+    from training.fold.latency import compare_latency
+
+    with working("timing"):
+        return compare_latency(model, folded)
+
+
+def _tell(report: "FoldReport", latency: "Latency | None", as_json: bool) -> None:
+    if as_json:
+        timed = {} if latency is None else {"latency": asdict(latency)}
+        print_json(report.to_json() | timed)
+        return
+    output.print(report.table())
+    if latency is not None:
+        say(latency.summary())

@@ -3,9 +3,9 @@
     result = fold(model)
     proof = prove(model, result.model)
 
-`affine` reads a layer as a line; `rules` say how neighbours take a line in; `engine` tries them;
-`apply` changes the graph; `equivalence` proves the result; `report` tells of it. ONNX and NumPy
-only. See docs/folding.md.
+`affine` reads a layer as a line; `merging` makes one convolution of parallel branches; `rules` say
+how neighbours take a line in; `engine` tries them; `apply` changes the graph; `equivalence` proves
+the result; `report` tells of it. ONNX and NumPy only. See docs/folding.md.
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,16 @@ from training.fold.affine import Line, Normalization, channels_of, read_normaliz
 from training.fold.apply import FOLDED, folded_layers
 from training.fold.engine import Layer, find_layers, fold_layers
 from training.fold.equivalence import Equivalence, prove
+from training.fold.merging import merge_branches, note_refusals
 from training.fold.refusal import Refusal
-from training.fold.report import FoldReport, LayerFold
+from training.fold.report import BranchMerge, FoldReport, LayerFold
 from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
 
 __all__ = [
     "FOLDED",
     "RULES",
+    "BranchMerge",
     "Equivalence",
     "FoldReport",
     "FoldResult",
@@ -59,9 +61,10 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     started = perf_counter()
     working = ir.from_proto(model)
     layers = find_layers(working)
-    if layers:
-        graph.infer_shapes(working, model)
+    graph.infer_shapes(working, model)
+    merges = merge_branches(working, layers)
     fold_layers(working, layers, RULES)
+    note_refusals(layers, merges)
     folded = _write(working, model)
     report = FoldReport(
         layers=tuple(_describe(layer) for layer in layers),
@@ -70,6 +73,7 @@ def fold(model: onnx.ModelProto) -> FoldResult:
         bytes_before=model.ByteSize(),
         bytes_after=folded.ByteSize(),
         seconds=perf_counter() - started,
+        merges=merges,
     )
     read = (layer.read for layer in layers)
     return FoldResult(folded, report, tuple(n for n in read if isinstance(n, Normalization)))

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from training import graph
 from training.fold.affine import OPERATORS
 from training.fold.refusal import Refusal
-from training.fold.rules.base import Change, Constant, Edit, Insertion
+from training.fold.rules.base import Constant, Edit, Insertion, Rewrite
 from training.fold.rules.checks import keep_exact
 from training.graph import Array, Names
 
@@ -34,7 +34,7 @@ class Rounded:
     inserted: list[Array]
 
 
-def round_constants(change: Change) -> Rounded | Refusal:
+def round_constants(change: Rewrite) -> Rounded | Refusal:
     """The change's constants in their target types, or why a type cannot hold them."""
     rounded: list[dict[int, Array]] = []
     inserted: list[Array] = []
@@ -89,9 +89,9 @@ def _words(dtype: ir.DataType) -> str:
     return np.dtype(dtype.numpy()).name
 
 
-def apply(change: Change, rounded: Rounded, names: Names) -> None:
+def apply(change: Rewrite, rounded: Rounded, names: Names) -> None:
     """Does the change; `rounded` is what `round_constants` gave for it."""
-    model_graph = change.site.node.graph
+    model_graph = change.folded_into.graph
     assert isinstance(model_graph, ir.Graph)
     kept = _folds_again(change)
     edited = (edit.node for edit in change.edits)
@@ -107,12 +107,12 @@ def apply(change: Change, rounded: Rounded, names: Names) -> None:
     _replace(change, model_graph)
     for insertion, array in zip(change.inserted, rounded.inserted, strict=True):
         _insert(insertion, array, names)
-    for node in dict.fromkeys((change.folded_into, *(edit.node for edit in change.edits))):
-        _record(node, change.site.layer)
+    for node in dict.fromkeys((change.folded_into, *(e.node for e in change.edits if e.constants))):
+        _record(node, change.layers)
     _sweep(model_graph, released)
 
 
-def _folds_again(change: Change) -> bool:
+def _folds_again(change: Rewrite) -> bool:
     """Whether another fold may follow into the same constants, which must then start from the
     unrounded ones: where layers follow one another, or are before and behind what was edited."""
     behind = [use.node for use in change.replaced.uses()]
@@ -153,12 +153,17 @@ def _set_operator(edit: Edit) -> None:
         edit.node.op_type = edit.op_type
     for name in edit.reset:
         edit.node.attributes.pop(name, None)
+    if edit.inputs is not None:
+        edit.node.resize_inputs(len(edit.inputs))
+        for position, value in enumerate(edit.inputs):
+            edit.node.replace_input_with(position, value)
 
 
-def _replace(change: Change, model_graph: ir.Graph) -> None:
+def _replace(change: Rewrite, model_graph: ir.Graph) -> None:
     """The readers of `replaced` read `by`, which takes its name and description if it changed."""
     old, new = change.replaced, change.by
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    if old is not new:
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
     model_graph.remove(change.removed, safe=True)
     if new not in change.altered_values:
         return
@@ -196,8 +201,10 @@ def _insert(insertion: Insertion, array: Array, names: Names) -> None:
     node.graph.insert_after(node, add)
 
 
-def _record(node: ir.Node, layer: str) -> None:
-    folded = [*folded_layers(node.metadata_props), layer]
+def _record(node: ir.Node, layers: Iterable[str]) -> None:
+    folded = [*folded_layers(node.metadata_props), *layers]
+    if not folded:
+        return
     node.metadata_props[FOLDED] = json.dumps(folded, ensure_ascii=False)
 
 

@@ -34,6 +34,18 @@ class LayerFold:
 
 
 @dataclass(frozen=True)
+class BranchMerge:
+    """Parallel branches that meet at the node `join`: merged into the convolution `into`, or the
+    refusal. `layers` are the normalization layers that went along, or would have."""
+
+    join: str
+    into: str | None
+    branches: tuple[str, ...]
+    layers: tuple[str, ...]
+    refusal: str | None
+
+
+@dataclass(frozen=True)
 class FoldReport:
     """Every normalization layer in network order, and the network before and after."""
 
@@ -44,6 +56,7 @@ class FoldReport:
     bytes_after: int
     seconds: float
     equivalence: Equivalence | None = None
+    merges: tuple[BranchMerge, ...] = ()
 
     @property
     def folded(self) -> int:
@@ -62,8 +75,10 @@ class FoldReport:
 
     def summary(self) -> str:
         """One line: layers, nodes, bytes, and the proof where there is one."""
+        joins = sum(merge.into is not None for merge in self.merges)
+        merged = f"parallel branches merged: {joins}; " if joins else ""
         words = (
-            f"{self.folded} of {len(self.layers)} normalization layers folded; "
+            f"{self.folded} of {len(self.layers)} normalization layers folded; {merged}"
             f"{self.nodes_before} → {self.nodes_after} nodes, "
             f"{self.bytes_before:,} → {self.bytes_after:,} bytes, {self.seconds:.2f} s"
         )

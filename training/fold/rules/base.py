@@ -59,12 +59,16 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What becomes of one node: constants by input position; attributes go back to defaults."""
+    """What becomes of one node: constants by input position; attributes go back to defaults.
+
+    `inputs`, where given, are all that it reads from then on.
+    """
 
     node: ir.Node
     constants: Mapping[int, Constant]
     op_type: str | None = None
     reset: tuple[str, ...] = field(default=())
+    inputs: tuple[ir.Value, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,27 @@ class Change:
         if self.altered is not None:
             return self.altered
         return tuple(value for edit in self.edits for value in edit.node.outputs)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.site.layer,)
+
+
+class Rewrite(Protocol):
+    """What `training.fold.apply` needs to know of a `Change`; any number of layers goes with it."""
+
+    @property
+    def edits(self) -> tuple[Edit, ...]: ...
+    @property
+    def folded_into(self) -> ir.Node: ...
+    @property
+    def replaced(self) -> ir.Value: ...
+    @property
+    def by(self) -> ir.Value: ...
+    @property
+    def removed(self) -> tuple[ir.Node, ...]: ...
+    @property
+    def layers(self) -> tuple[str, ...]: ...
 
 
 def into_producer(match: Match, *edits: Edit) -> Change:
