@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.app import create_app
 from service.preprocessing import picture_input
 from service.settings import Settings
-from tests.service.conftest import serving
+from tests.servers import serving
 from tests.training.photographs import STATED, middle, photographs
 from training.bundle import Description, Written, write_bundle
 from training.descriptions import (

@@ -15,7 +15,7 @@ from training import graph
 from training.fold.affine import Float64
 from training.fold.apply import folded_layers
 from training.fold.refusal import Refusal
-from training.fold.rules.base import Constant, Edit
+from training.fold.rules.base import Constant, Edit, Insertion
 from training.fold.rules.branches import (
     Branch,
     average,
@@ -43,6 +43,12 @@ class Merge:
     layers: tuple[str, ...]
     opened: frozenset[ir.Node]
     branches: tuple[str, ...]
+    bypassed: tuple[tuple[ir.Node, int], ...] = ()
+    inserted: tuple[Insertion, ...] = ()
+
+    @property
+    def altered_values(self) -> tuple[ir.Value, ...]:
+        return tuple(value for edit in self.edits for value in edit.node.outputs)
 
 
 @dataclass(eq=False)

@@ -48,9 +48,14 @@ def test_a_part_with_another_reader_is_refused() -> None:
 @pytest.mark.parametrize("op_type", ["Add", "Sub", "Sum"])
 def test_every_branch_of_a_sum_is_scaled_and_one_is_shifted(op_type: str) -> None:
     builder = Builder(1)
-    branches = [_conv(builder, name) for name in ("ab" if op_type != "Sum" else "abc")]
+    # Different data: convolutions of the same data in a sum are merged before rules are tried.
+    activations = ["Relu", "Tanh", "Sigmoid"][: 3 if op_type == "Sum" else 2]
+    branches = [
+        _conv(builder, f"c{name}", data=builder.op(name, ["x"], name)) for name in activations
+    ]
     builder.normalize(builder.op(op_type, branches, "j"), "y", C)
-    result = folds(builder, IMAGE, ["Conv"] * len(branches) + [op_type])
+    left = [operator for name in activations for operator in (name, "Conv")]
+    result = folds(builder, IMAGE, [*left, op_type])
     names = [node.metadata_props for node in result.model.graph.node if node.op_type == "Conv"]
     assert all(properties[0].value == '["y"]' for properties in names)
 
@@ -69,9 +74,9 @@ def test_the_branch_that_can_takes_the_shift(op_type: str, order: tuple[int, int
 def test_a_branch_that_is_read_elsewhere_is_refused() -> None:
     builder = Builder(1)
     first = _conv(builder, "a")
-    total = builder.op("Add", [first, _conv(builder, "b", data=first)], "j")
-    builder.normalize(total, "y", C)
-    assert "Conv 'a.node' also feeds Conv 'b.node'" in refusal(builder, IMAGE)
+    second = _conv(builder, "b", data=builder.op("Relu", [first], "r"))
+    builder.normalize(builder.op("Add", [first, second], "j"), "y", C)
+    assert "Conv 'a.node' also feeds Relu 'r.node'" in refusal(builder, IMAGE)
 
 
 def test_one_branch_twice_is_refused() -> None:

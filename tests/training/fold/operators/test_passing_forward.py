@@ -216,8 +216,8 @@ def test_the_shuffled_channels_take_their_lines() -> None:
 def test_all_that_read_it_take_it() -> None:
     builder = Builder(3)
     data = _layer(builder)
-    builder.op("Add", [_conv(builder, data, "a"), _conv(builder, data, "b")], "y")
-    folds(builder, IMAGE, ["Relu", "Conv", "Conv", "Add"])
+    builder.op("Concat", [_conv(builder, data, "a"), _conv(builder, data, "b")], "y", axis=1)
+    folds(builder, IMAGE, ["Relu", "Conv", "Conv", "Concat"])
 
 
 def test_one_reader_that_cannot_take_it_keeps_it() -> None:
