@@ -9,11 +9,17 @@ from collections.abc import Sequence
 
 import typer
 
-from training.cli import bundle, export, fold, serve, train
+from training.cli import bundle, doctor, export, fold, serve, train
 from training.cli.console import fail
 from training.errors import ToolkitError, UnusableInput
 
-EXTRAS = {"torch": "training", "onnxscript": "training", "onnx": "offline", "onnx_ir": "offline"}
+EXTRAS = {
+    "torch": "training",
+    "onnxscript": "training",
+    "safetensors": "training",
+    "onnx": "offline",
+    "onnx_ir": "offline",
+}
 
 app = typer.Typer(
     name="foldserve",
@@ -30,6 +36,7 @@ app.command()(train.train)
 app.command()(export.export)
 app.command()(fold.fold)
 app.command()(bundle.bundle)
+app.command()(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
