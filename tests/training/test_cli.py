@@ -149,7 +149,7 @@ def test_weights_outside_the_file_are_refused(
     assert "expected weights inside the file" in _sentence(done, status=2)
 
 
-@pytest.mark.parametrize("command", ["train", "export", "fold", "bundle", "serve"])
+@pytest.mark.parametrize("command", ["train", "export", "fold", "bundle", "doctor", "serve"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = _run(command, "--help")
     assert done.returncode == 0

@@ -207,8 +207,8 @@ def _put_back(network: nn.Module) -> Iterator[None]:
         finally:
             for module, mode, own, held in zip(modules, modes, plain, buffers, strict=True):
                 for created in dict(_public(module)).keys() - own.keys():
-                delattr(module, created)
-            vars(module).update(own)
+                    delattr(module, created)
+                vars(module).update(own)
                 module.training = mode
                 for key, value in held.items():
                     module.get_buffer(key).copy_(value)

@@ -10,7 +10,7 @@ beyond BN023's thresholds that rule speaks. A remark where the precise ones are 
 from collections.abc import Iterator
 
 from training.doctor.distance import Distance, between, distance
-from training.doctor.finding import Finding
+from training.doctor.finding import Finding, NotChecked
 from training.doctor.layer import Layer
 from training.doctor.patient import Patient
 from training.doctor.rule import Rule
@@ -20,24 +20,36 @@ OTHER_WEIGHTS = (0.1, 0.2)  # from here on it is another fault: BN023
 
 
 def check(patient: Patient) -> Iterator[Finding]:
-    """A warning or a remark a layer."""
+    """Remarks on layers that hold both; warnings on what was measured."""
     beside = _beside(patient)
-    for layer, apart in beside or _measured(patient):
-        far = not beside and apart.exceeds(*OTHER_WEIGHTS)
-        if far or not apart.exceeds(SHIFT, SPREAD):
-            continue
-        shifted = apart.d / SHIFT >= apart.r / SPREAD
-        yield Finding(
-            "BN024",
-            "info" if beside else "warning",
-            f"{layer.name}: the moving average differs from the precise statistics "
-            f"({apart.words()}). "
-            + ("The precise ones are frozen." if beside else "Freeze population statistics."),
-            layer.name,
-            apart.channel,
-            apart.d if shifted else apart.r,
-            SHIFT if shifted else SPREAD,
-        )
+    for layer, apart in beside:
+        yield from _judge(layer, apart, precise_is_frozen=True)
+    try:
+        measured = list(_measured(patient))
+    except NotChecked:
+        if not beside:
+            raise
+        return
+    for layer, apart in measured:
+        if not apart.exceeds(*OTHER_WEIGHTS):
+            yield from _judge(layer, apart, precise_is_frozen=False)
+
+
+def _judge(layer: Layer, apart: Distance, *, precise_is_frozen: bool) -> Iterator[Finding]:
+    if not apart.exceeds(SHIFT, SPREAD):
+        return
+    shifted = apart.d / SHIFT >= apart.r / SPREAD
+    what = "the moving average differs" if precise_is_frozen else "the frozen statistics differ"
+    advice = "The precise ones are frozen" if precise_is_frozen else "Freeze population statistics"
+    yield Finding(
+        "BN024",
+        "info" if precise_is_frozen else "warning",
+        f"{layer.name}: {what} from the precise ones ({apart.words()}). {advice}.",
+        layer.name,
+        apart.channel,
+        apart.d if shifted else apart.r,
+        SHIFT if shifted else SPREAD,
+    )
 
 
 def _beside(patient: Patient) -> list[tuple[Layer, Distance]]:
