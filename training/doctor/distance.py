@@ -29,10 +29,18 @@ class Distance:
 
 
 def distance(layer: Layer, mean: Float64, var: Float64) -> Distance | None:
-    """From `mean`, `var` [C] to the layer's own; None where no channel can be compared."""
+    """How far the layer is from `mean`, `var` [C], measured in their σ; None where no channel can
+    be compared."""
     if layer.mean is None or layer.var is None or mean.shape != layer.mean.shape:
         return None
     return between(layer.mean, layer.var, (mean, var), layer.live)
+
+
+def departure(layer: Layer, mean: Float64, var: Float64) -> Distance | None:
+    """How far `mean`, `var` [C] are from the layer, measured in its σ: for live data."""
+    if layer.mean is None or layer.var is None:
+        return None
+    return between(mean, var, (layer.mean, layer.var), layer.live)
 
 
 def between(

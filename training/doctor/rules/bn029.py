@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from training.doctor.distance import distance
+from training.doctor.distance import departure
 from training.doctor.finding import Finding, NotChecked
 from training.doctor.layer import Layer
 from training.doctor.observation import Seen
@@ -32,7 +32,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         live = seen.get(layer.name)
         if live is None:
             continue
-        apart = distance(layer, live.mean, live.var)
+        apart = departure(layer, live.mean, live.var)
         if apart is None or not (apart.d > SHIFT or apart.r > SPREAD):
             continue
         if apart.d > SHIFT and not _significance(layer, live) > quantile:

@@ -8,7 +8,7 @@ deviation 2.4 in ln σ², inverted 1.6 σ, noise of 0.3 only 0.8 in ln σ², whi
 
 from collections.abc import Iterator
 
-from training.doctor.distance import distance
+from training.doctor.distance import departure
 from training.doctor.finding import Finding, NotChecked
 from training.doctor.patient import Patient
 from training.doctor.rule import Rule
@@ -21,7 +21,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     patient.require_rows(count=ROWS)
     seen = patient.frozen.layers
     first = next(layer for layer in patient.layers if layer.name in seen)
-    apart = distance(first, seen[first.name].mean, seen[first.name].var)
+    apart = departure(first, seen[first.name].mean, seen[first.name].var)
     if apart is None:
         raise NotChecked("a first layer with channels that vary")
     if apart.exceeds(SHIFT, SPREAD):
