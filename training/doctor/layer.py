@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +26,7 @@ class Layer:
     `epsilon` is None where it is not in the target (a state dict). `estimator` says what `mean`
     and `var` are, and the moving averages stand beside them where they are something else. `count`
     is the number of batches that the moving averages have seen. `node` is the layer in the graph,
-    `main` whether that is the network's own graph. `hidden` are the statistics that a hand-written
+    `place` whether that is the network's own one. `hidden` are the statistics that a hand-written
     layer keeps where neither a state dict nor an exporter finds them.
     """
 
@@ -41,7 +42,7 @@ class Layer:
     moving_mean: Float64 | None = None
     moving_var: Float64 | None = None
     node: ir.Node | None = None
-    main: bool = True
+    place: Literal["main", "subgraph", "function"] = "main"
     hidden: tuple[str, ...] = ()
     untracked: str | None = None  # why there are no statistics
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Literal
 
 import onnx
 import onnx_ir as ir
@@ -43,9 +44,15 @@ class Network:
     def initializers(self) -> dict[str, ir.Value]:
         return dict(self.graph.graph.initializers)
 
-    def is_main(self, node: ir.Node) -> bool:
-        """Whether the node is in the network's own graph, not in a subgraph or a function."""
-        return node.graph is self.graph.graph
+    @cached_property
+    def _in_functions(self) -> set[ir.Node]:
+        return {node for function in self.graph.functions.values() for node in function.all_nodes()}
+
+    def place_of(self, node: ir.Node) -> Literal["main", "subgraph", "function"]:
+        """Where a node is; what a function's inputs hold is known only where it is called."""
+        if node in self._in_functions:
+            return "function"
+        return "main" if node.graph is self.graph.graph else "subgraph"
 
     def weight(self, name: str | None) -> Array | None:
         """The constant stored under a name."""

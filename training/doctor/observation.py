@@ -120,7 +120,7 @@ def positions(network: Network, layers: Sequence[Layer]) -> dict[str, Position]:
 
 
 def _observable(layer: Layer) -> bool:
-    known = layer.node is not None and layer.main and layer.mean is not None
+    known = layer.node is not None and layer.place == "main" and layer.mean is not None
     return known and layer.var is not None and layer.scale is not None
 
 

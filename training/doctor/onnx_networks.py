@@ -48,7 +48,7 @@ def _layer(network: Network, name: str, node: ir.Node) -> Layer:
         moving_mean=_optional(known.moving_mean),
         moving_var=_optional(known.moving_var),
         node=node,
-        main=network.is_main(node),
+        place=network.place_of(node),
     )
 
 

@@ -17,22 +17,39 @@ from training.graph import Array
 
 @dataclass(frozen=True, eq=False)
 class Producer:
-    """The operator in front of a layer: its weight by output channel [C, …] and its bias [C]."""
+    """The operator in front of a layer: its weight by output channel [C, K] and its bias [C].
+
+    The weight keeps its own type and memory: what is asked of W' is computed channel by channel.
+    """
 
     node: ir.Node
     weight_name: str
-    dtype: np.dtype[np.generic]
-    weight: Float64
+    weight: Array
     bias: Float64 | None
 
-    def folded(self, layer: Layer) -> tuple[Float64, Float64]:
-        """W' [C, …] and b' [C], with NaN where the layer's own numbers are none."""
+    def folded_size(self, layer: Layer) -> Float64:
+        """The largest |W'| of each channel, [C]; NaN where the layer's own numbers are none."""
+        assert layer.multiplier is not None
+        largest = np.maximum(self.weight.max(axis=1), -self.weight.min(axis=1))
+        return np.asarray(largest.astype(np.float64) * np.abs(layer.multiplier))
+
+    def folded_bias(self, layer: Layer) -> Float64:
+        """b', [C]."""
         assert layer.multiplier is not None
         assert layer.mean is not None
         bias = 0.0 if self.bias is None else self.bias
         with np.errstate(all="ignore"):
-            weight: Float64 = self.weight * layer.multiplier[:, np.newaxis]
-            return weight, (bias - layer.mean) * layer.multiplier + layer.shift
+            return np.asarray((bias - layer.mean) * layer.multiplier + layer.shift)
+
+    def share_below(self, layer: Layer, limit: float) -> float:
+        """The share of the non-zero |W'| that are below `limit`."""
+        assert layer.multiplier is not None
+        gain = np.abs(np.nan_to_num(layer.multiplier, nan=0.0))
+        used = np.flatnonzero(gain)
+        size = np.abs(self.weight[used], dtype=np.float32)
+        held = int(np.count_nonzero(size))
+        below = (size < (limit / gain[used]).astype(np.float32)[:, np.newaxis]) & (size > 0)
+        return int(np.count_nonzero(below)) / held if held else 0.0
 
 
 def producer_of(layer: Layer) -> Producer | None:
@@ -43,7 +60,7 @@ def producer_of(layer: Layer) -> Producer | None:
     if node is None or len(node.inputs) < 2:
         return None
     weight = graph.constant(node.inputs[1])
-    if weight is None or node.inputs[1] is None or weight.dtype.kind not in "fV":
+    if weight is None or node.inputs[1] is None or weight.dtype.kind not in "fV" or not weight.size:
         return None
     rows = _by_channel(node, weight)
     if rows is None or rows.shape[0] != layer.channels:
@@ -51,7 +68,7 @@ def producer_of(layer: Layer) -> Producer | None:
     own = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     bias = _bias(added if own is None else own, layer.channels)
     name = graph.source(node.inputs[1]).name or ""
-    return Producer(node, name, weight.dtype, rows, bias)
+    return Producer(node, name, rows, bias)
 
 
 def _behind(value: ir.Value) -> tuple[ir.Node | None, Array | None]:
@@ -67,9 +84,9 @@ def _behind(value: ir.Value) -> tuple[ir.Node | None, Array | None]:
     return node, None
 
 
-def _by_channel(node: ir.Node, weight: Array) -> Float64 | None:
+def _by_channel(node: ir.Node, weight: Array) -> Array | None:
     """The weight as [output channels, everything else]; None for any other operator."""
-    wide = weight.astype(np.float64)
+    wide = weight if weight.dtype.kind == "f" else weight.astype(np.float32)  # bfloat16
     if graph.is_op(node, "Conv"):
         return wide.reshape(len(wide), -1)
     if graph.is_op(node, "ConvTranspose") and wide.ndim > 2:

@@ -246,3 +246,37 @@ def test_a_saturated_silu_is_no_saturation() -> None:
 
     model = _edited(silu, changes=spoiled("second.bias", 7, -9.0), activation="Sigmoid")
     assert ask(model, "BN014") == ()
+
+
+def test_an_answer_that_overflows_in_every_batch_alike_is_no_batch_dependence() -> None:
+    builder = Builder()
+    builder.constant("big", np.full(4, 3e38, np.float32))
+    builder.op("Mul", ["x", "big"], "a")
+    builder.op("Mul", ["a", "big"], "y")
+    assert ask(builder.model({"x": ["batch", 4]}, ["y"]), "BN003") == ()
+
+
+def test_a_layer_in_a_function_is_not_called_computed() -> None:
+    """Its inputs are known only where the function is called."""
+    names = ["data", "scale", "bias", "mean", "var"]
+    body = [helper.make_node("BatchNormalization", names, ["out"], name="inner")]
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("own", "Normalize", names, ["out"], body, opsets)
+    builder = Builder()
+    held = [builder.constant(n, np.full(3, 0.5, np.float32)) for n in names[1:]]
+    builder.nodes.append(helper.make_node("Normalize", ["x", *held], ["y"], domain="own"))
+    model = _with(builder, function)
+    assert ask(model, "BN002") == ()
+    assert examine(from_onnx(model)).errors == ()
+
+
+def _with(builder: Builder, function: onnx.FunctionProto) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        builder.nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(array, name) for name, array in builder.constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    return helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=8)

@@ -21,7 +21,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     """An error for every layer whose statistics an input has a say in."""
     patient.require_network()
     for layer in patient.layers:
-        if layer.node is None or isinstance(layer.node.graph, ir.Function):
+        if layer.node is None or layer.place == "function":
             continue  # a function's inputs are known only where it is called
         computed = [name for name, value in _statistics(layer) if depends_on_input(value)]
         if computed:

@@ -25,7 +25,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         if layer.var is None or layer.mean is None:
             continue
         producer = producer_of(layer)
-        half = producer is not None and producer.dtype == np.float16
+        half = producer is not None and producer.weight.dtype == np.float16
         yield from _overflow(layer, producer, half)
         if producer is not None:
             yield from _underflow(layer, producer, half)
@@ -35,8 +35,8 @@ def _overflow(layer: Layer, producer: Producer | None, half: bool) -> Iterator[F
     assert layer.var is not None
     kinds = {"var": layer.var}
     if producer is not None:
-        weight, kinds["folded bias"] = producer.folded(layer)
-        kinds["folded weight"] = np.abs(weight).max(axis=1)
+        kinds["folded bias"] = producer.folded_bias(layer)
+        kinds["folded weight"] = producer.folded_size(layer)
     for name, array in kinds.items():
         size = np.nan_to_num(np.abs(array), nan=0.0, posinf=0.0)  # BN008 tells of those
         beyond = int((size > LARGEST).sum())
@@ -56,9 +56,7 @@ def _overflow(layer: Layer, producer: Producer | None, half: bool) -> Iterator[F
 
 
 def _underflow(layer: Layer, producer: Producer, half: bool) -> Iterator[Finding]:
-    weight = np.nan_to_num(np.abs(producer.folded(layer)[0]), nan=0.0)
-    held = weight[weight > 0]
-    share = float((held < SMALLEST).mean()) if held.size else 0.0
+    share = producer.share_below(layer, SMALLEST)
     if share > SHARE:
         yield Finding(
             "BN016",

@@ -31,7 +31,7 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 
 def _judge(layer: Layer, producer: Producer) -> Iterator[Finding]:
-    size = np.nan_to_num(np.abs(producer.folded(layer)[0]).max(axis=1), nan=0.0, posinf=0.0)
+    size = np.nan_to_num(producer.folded_size(layer), nan=0.0, posinf=0.0)
     used = layer.live & (size > 0)
     if not used.any():
         return
