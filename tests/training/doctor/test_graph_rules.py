@@ -145,6 +145,11 @@ def test_a_healthy_network_says_what_else_could_be_checked() -> None:
     assert {*diagnosis.checked, *diagnosis.not_checked, "BN019"} == {rule.id for rule in RULES}
 
 
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.99, 0.999])
+def test_every_sound_momentum_of_onnx_passes(kept: float) -> None:
+    assert ask(healthy(attributes={"momentum": kept}), "BN007") == ()
+
+
 def test_statistics_behind_constant_operators_are_constants() -> None:
     """Unfused exports cast or reshape the stored statistics."""
 
