@@ -97,12 +97,12 @@ def observe(
         raise NotChecked("a network whose batch dimension is free")
     runner = OnnxRunner(instrument(network.model, readable, batch_statistics=batch_statistics))
     block = min(batch_size or BLOCK, len(rows))
-    seen = {layer.name: Seen(_centre(layer)) for layer in readable}
-    found = Observation(seen, block=block, right=None if rows.labels is None else 0)
+    found = Observation({layer.name: Seen(_centre(layer)) for layer in readable}, block=block)
+    found.right = None if rows.labels is None else 0
     for index in _blocks(len(rows), block, shuffled=batch_statistics):
         answers = runner.run(rows.take(index))
         found.rows += len(index)
-        for number, stored in enumerate(seen.values()):
+        for number, stored in enumerate(found.layers.values()):
             m, q = (answers[f"doctor.{number}.{part}"].astype(np.float64) for part in "mq")
             stored.add(m, q)
         _score(found, next(iter(answers.values())), rows, index)

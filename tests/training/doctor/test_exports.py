@@ -24,7 +24,7 @@ def test_the_presets_have_no_errors_after_a_little_training(name: str) -> None:
         labels = torch.randint(10, (8,))
         pictures = torch.randn(8, 1, 28, 28) + labels.view(-1, 1, 1, 1) / 5
         optimizer.zero_grad()
-        F.cross_entropy(network(pictures), labels).backward()
+        torch.autograd.backward(F.cross_entropy(network(pictures), labels))
         optimizer.step()
     model = export(network.eval(), torch.zeros(1, 1, 28, 28), Signature())
     assert examine(from_onnx(model)).errors == ()
@@ -40,7 +40,9 @@ def _exported(network: nn.Module, **options: object) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(network, example, file, verbose=False, **options)  # type: ignore[arg-type]
-    return onnx.ModelProto.FromString(file.getvalue())
+    model = onnx.ModelProto()
+    model.ParseFromString(file.getvalue())
+    return model
 
 
 def test_statistics_that_the_exporter_computes_in_the_graph_are_found() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from training.doctor.finding import Finding, NotChecked
+from training.doctor.layer import Layer
 from training.doctor.patient import Patient
 from training.doctor.rule import Rule
 
@@ -27,22 +28,26 @@ def check(patient: Patient) -> Iterator[Finding]:
         with np.errstate(invalid="ignore"):
             speaks = layer.gain > MATTERS * np.median(layer.gain)
             small = speaks & (layer.var >= 0) & (layer.var < FACTOR * layer.epsilon)
-        if not small.any():
-            continue
-        channel = int(np.argmin(np.where(small, layer.var, np.inf)))
-        var = float(layer.var[channel])
-        share = var / (var + layer.epsilon)
-        yield Finding(
-            "BN010",
-            "warning",
-            f"{layer.name}: ε dominates {int(small.sum())} of {layer.channels} channels; in "
-            f"channel {channel} the output's variance is {share:.3g}·γ², not γ². Keep ε when "
-            "converting, and prune channels that never vary.",
-            layer.name,
-            channel,
-            var,
-            FACTOR * layer.epsilon,
-        )
+        if small.any():
+            channel = int(np.argmin(np.where(small, layer.var, np.inf)))
+            yield _tell(
+                layer, int(small.sum()), channel, (float(layer.var[channel]), layer.epsilon)
+            )
+
+
+def _tell(layer: Layer, count: int, channel: int, figures: tuple[float, float]) -> Finding:
+    var, epsilon = figures
+    return Finding(
+        "BN010",
+        "warning",
+        f"{layer.name}: ε dominates {count} of {layer.channels} channels; in channel {channel} the "
+        f"output's variance is {var / (var + epsilon):.3g}·γ², not γ². Keep ε when converting, and "
+        "prune channels that never vary.",
+        layer.name,
+        channel,
+        var,
+        FACTOR * epsilon,
+    )
 
 
 RULE = Rule("BN010", "variances are well above ε", check)

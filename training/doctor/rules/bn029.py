@@ -29,13 +29,12 @@ def check(patient: Patient) -> Iterator[Finding]:
     seen = patient.frozen.layers
     quantile = NormalDist().inv_cdf(1 - ALPHA / (4 * len(seen))) ** 2
     for layer in patient.layers:
-        live = seen.get(layer.name)
-        if live is None:
+        if (live := seen.get(layer.name)) is None:
             continue
         apart = departure(layer, live.mean, live.var)
-        if apart is None or not (apart.d > SHIFT or apart.r > SPREAD):
+        if apart is None or not apart.exceeds(SHIFT, SPREAD):
             continue
-        if apart.d > SHIFT and not _significance(layer, live) > quantile:
+        if apart.d > SHIFT and _significance(layer, live) <= quantile:
             continue
         shifted = apart.d / SHIFT >= apart.r / SPREAD
         yield Finding(
