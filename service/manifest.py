@@ -22,6 +22,7 @@ from service.tensors import TensorSpec
 FORMAT_VERSION = 1
 MODEL, PROBE, STATISTICS, LAYERS = "model.onnx", "probe.onnx", "normalization.npz", "layers.json"
 FOLD_REPORT, SOURCE, MANIFEST = "fold.json", "source.onnx", "manifest.json"
+DIAGNOSIS = "doctor.json"  # may be missing: bundles are older than the doctor
 REQUIRED = (MODEL, PROBE, STATISTICS, LAYERS, FOLD_REPORT)
 
 # The names of models and of files: no separators, no leading dot, at most 64 characters.
@@ -94,6 +95,7 @@ class Manifest(_Frozen):
 
     `labels` name the columns of the first output. `output_activation` says what the service is to
     do with that output to have probabilities: `softmax` for logits, `none` where it holds them.
+    `forced` are the doctor's errors that were overridden when the bundle was built.
     """
 
     format_version: Literal[1]
@@ -110,6 +112,7 @@ class Manifest(_Frozen):
     output_activation: Literal["softmax", "none"] = "none"
     metrics: dict[str, float | str] = {}
     checks: Checks
+    forced: tuple[str, ...] = ()
     files: dict[str, FileEntry]
 
     @field_validator("name")

@@ -12,6 +12,7 @@ from service.manifest import MANIFEST, REQUIRED, SOURCE
 from service.settings import PREFIX, Settings
 from training.cli import app
 from training.config import PRESETS
+from training.doctor import RULES as DOCTORS_RULES
 from training.fold.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,12 @@ def test_every_rule_is_explained() -> None:
     text = (ROOT / "docs" / "folding.md").read_text()
     for rule in RULES:
         assert f"| `{rule.name}` |" in text
+
+
+def test_every_rule_of_the_doctor_is_explained_and_no_other() -> None:
+    text = (ROOT / "docs" / "normalization-rules.md").read_text()
+    rows = dict(re.findall(r"^\| (BN\d{3}) \| [^|]+ \| ([^|]+) \|", text, re.MULTILINE))
+    assert rows == {rule.id: rule.title for rule in DOCTORS_RULES}
 
 
 def test_every_route_is_in_the_readme() -> None:

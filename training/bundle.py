@@ -4,7 +4,6 @@ The format belongs to its reader (`service.manifest`, `service.bundle`). The thr
 on the very bytes and the very runtime that will be served; a network that fails one is not written.
 """
 
-import io
 import os
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from service import __version__
 from service.bundle import first_fault
 from service.errors import BadBundle
 from service.manifest import (
+    DIAGNOSIS,
     FOLD_REPORT,
     FORMAT_VERSION,
     LAYERS,
@@ -37,20 +37,19 @@ from service.manifest import (
     Check,
     Checks,
     FileEntry,
-    Layer,
     Manifest,
     Preprocessing,
-    ProbeOutputs,
     is_model_name,
 )
 from service.runtime import OnnxRuntime
 from service.verification import check_batch_invariance, check_frozen
+from training.doctor import Diagnosis, examine, from_onnx
 from training.errors import AnswerIsNo, UnusableInput
 from training.files import sha256_of, sync_folder, write_bytes
 from training.fold import FoldResult, fold
 from training.fold.equivalence import CannotProve, Equivalence, prove
-from training.probe import Probed, add_probes
-from training.provenance import Provenance, read_provenance
+from training.layer_records import layer_records, statistics_archive
+from training.probe import add_probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +81,21 @@ def write_bundle(
     description: Description,
     models: Path,
     inputs: Mapping[str, NDArray[np.generic]] | None = None,
+    *,
+    force: bool = False,
 ) -> Written:
     """Folds `source` and writes `models/<name>/<version>/`.
 
     `inputs` are rows to prove the fold on, by input name; random ones where none are given. Raises
     UnusableInput for a name, a version or a network that cannot be used, AnswerIsNo when a check
-    fails. Nothing is written in either case.
+    fails, or the doctor finds an error and `force` does not override it. Nothing is written in
+    any of these cases.
     """
     _require_name(description.name)
     version = _free_version(models / description.name, description.version)
     folded = fold(source)
     _require_frozen(folded)
+    diagnosis = _examine(source, description.name, folded, force=force)
     equivalence = prove_fold(source, folded.model, inputs)
     probed = add_probes(folded.model, folded.report)
     served = folded.model.SerializeToString()
@@ -103,19 +106,33 @@ def write_bundle(
         parity=_parity(equivalence),
     )
     _require(checks)
-    layers = _layers(folded, probed)
+    layers = layer_records(folded, probed, diagnosis)
     files = {
         MODEL: served,
         PROBE: probed.model.SerializeToString(),
-        STATISTICS: _statistics(folded),
+        STATISTICS: statistics_archive(folded),
         LAYERS: _json([layer.model_dump(mode="json") for layer in layers]),
+        DIAGNOSIS: _json(diagnosis.to_json()),
         FOLD_REPORT: _json(folded.report.with_equivalence(equivalence).to_json()),
         SOURCE: source.SerializeToString(),
     }
-    manifest = _manifest(description, version, runtime, checks, files)
+    manifest = _manifest(description, version, runtime, checks, files, diagnosis)
     folder = models / description.name / str(version)
     _put_in_place(folder, files | {MANIFEST: _json(manifest.model_dump(mode="json"))})
     return Written(folder, manifest, folded)
+
+
+def _examine(source: onnx.ModelProto, name: str, folded: FoldResult, *, force: bool) -> Diagnosis:
+    """The doctor's findings on the unfolded network; errors stop the work unless forced.
+
+    Batch invariance and parity are left to the checks that follow, which are stricter.
+    """
+    diagnosis = examine(from_onnx(source, name, folded.report), ignore=("BN003", "BN021"))
+    errors = diagnosis.errors
+    if errors and not force:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise AnswerIsNo(f"{errors[0].sentence()}{more}; --force bundles it all the same")
+    return diagnosis
 
 
 def prove_fold(
@@ -182,61 +199,13 @@ def _require_frozen(folded: FoldResult) -> None:
             raise AnswerIsNo(f"layer '{record.name}' cannot be frozen: {record.refusal}")
 
 
-def _layers(folded: FoldResult, probed: Probed) -> list[Layer]:
-    metadata = {norm.name: norm.metadata for norm in folded.normalizations}
-    layers = []
-    for record in folded.report.layers:
-        provenance = read_provenance(metadata[record.name], record.name)
-        outputs = probed.outputs.get(record.name)
-        layers.append(
-            Layer(
-                name=record.name,
-                node=record.node,
-                operator=record.operator,
-                channels=record.channels or 0,
-                epsilon=record.epsilon or 0.0,
-                momentum=provenance.momentum,
-                count=provenance.count,
-                statistics=provenance.statistics,
-                folded_into=record.folded_into,
-                rule=record.rule,
-                refusal=record.refusal,
-                probe=None
-                if outputs is None
-                else ProbeOutputs(mean=outputs[0], mean_square=outputs[1]),
-                findings=tuple(record.findings),
-            )
-        )
-    return layers
-
-
-def _statistics(folded: FoldResult) -> bytes:
-    """Every array of every layer under `<layer>/<field>`, in NumPy's own archive."""
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for norm in folded.normalizations:
-        provenance: Provenance = read_provenance(norm.metadata, norm.name)
-        fields = {
-            "scale": norm.scale,
-            "bias": norm.bias,
-            "mean": norm.mean,
-            "var": norm.var,
-            "multiplier": norm.multiplier,
-            "shift": norm.shift,
-            "moving_mean": provenance.moving_mean,
-            "moving_var": provenance.moving_var,
-        }
-        arrays |= {f"{norm.name}/{k}": v for k, v in fields.items() if v is not None}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
 def _manifest(
     description: Description,
     version: int,
     runtime: OnnxRuntime,
     checks: Checks,
     files: Mapping[str, bytes],
+    diagnosis: Diagnosis,
 ) -> Manifest:
     try:
         return Manifest(
@@ -259,6 +228,7 @@ def _manifest(
             output_activation=description.output_activation,
             metrics=description.metrics,
             checks=checks,
+            forced=tuple(found.sentence() for found in diagnosis.errors),
             files={
                 name: FileEntry(sha256=sha256_of(data), size=len(data))
                 for name, data in files.items()

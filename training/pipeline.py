@@ -92,6 +92,8 @@ def bundle_run(
     models: Path,
     statistics: Statistics = "population",
     name: str | None = None,
+    *,
+    force: bool = False,
 ) -> Written:
     """Writes the run's network as the next version of bundle `name` (the configuration's)."""
     config, source = checkpoint.config, data.source
@@ -108,7 +110,7 @@ def bundle_run(
     )
     proto = export_run(checkpoint, statistics)
     rows = {SIGNATURE.input: np.ascontiguousarray(images.numpy())}
-    return write_bundle(proto, description, models, rows)
+    return write_bundle(proto, description, models, rows, force=force)
 
 
 def preprocessing_of(source: Source) -> Preprocessing:

@@ -203,7 +203,7 @@ class LayerWords(BaseModel):
     folded_into: str | None = Field(examples=["/features/features.0/Conv"])
     rule: str | None = Field(examples=["conv"])
     refusal: str | None = Field(examples=[None])
-    findings: list[str]
+    findings: list[str] = Field(examples=[["BN013 warning: 3 of 16 channels never fire"]])
     dead_channels: list[int] = Field(description="Channels with |scale| < median |scale| / 1000.")
 
 
@@ -251,6 +251,7 @@ class NormalizationReport(BaseModel):
     model_version: str = Field(examples=["1"])
     checks: BundleChecks
     row_by_row: bool = Field(description="Rows are run alone: kernels here see the batch size.")
+    forced: list[str] = Field(description="Errors that were overridden when it was built.")
     layers: list[LayerReport]
 
 

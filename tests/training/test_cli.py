@@ -155,7 +155,7 @@ def test_weights_beside_the_file_are_folded_and_elsewhere_refused(
     assert not (tmp_path / "again.onnx").exists()
 
 
-@pytest.mark.parametrize("command", ["train", "export", "fold", "bundle", "serve"])
+@pytest.mark.parametrize("command", ["train", "export", "fold", "bundle", "doctor", "serve"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = _run(command, "--help")
     assert done.returncode == 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from training.cli import bundle, export, fold, serve, train
+from training.cli import bundle, doctor, export, fold, serve, train
 from training.cli.console import fail
 from training.errors import ToolkitError, UnusableInput
 
@@ -36,6 +36,7 @@ app.command()(train.train)
 app.command()(export.export)
 app.command()(fold.fold)
 app.command()(bundle.bundle)
+app.command()(doctor.doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

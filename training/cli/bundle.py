@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from training.cli.console import output, print_json, say, working
-from training.cli.options import Json
+from training.cli.options import Force, Json
 
 Source = Annotated[Path, typer.Argument(help="The network, unfolded, as an ONNX file.")]
 Name = Annotated[str, typer.Option(help="Name of the model.")]
@@ -33,6 +33,7 @@ def bundle(
     labels: Labels = None,
     preprocessing: Pictures = None,
     softmax: Softmax = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Folds an ONNX file, proves the fold, and writes a bundle that the service serves.
@@ -52,12 +53,15 @@ def bundle(
     )
     model = read_onnx(source)
     with working("folding, proving and bundling"):
-        written = write_bundle(model, description, models)
+        written = write_bundle(model, description, models, force=force)
     checks = {key: check.model_dump() for key, check in written.manifest.checks}
     if as_json:
-        print_json({"bundle": str(written.folder), "checks": checks})
+        told = {"checks": checks, "forced": written.manifest.forced}
+        print_json({"bundle": str(written.folder), **told})
         return
     output.print(written.fold.report.table())
     for key, check in checks.items():
         say(f"{key.replace('_', ' '):>16}: {check['detail']}")
+    for sentence in written.manifest.forced:
+        say(f"forced in spite of {sentence}")
     say(f"bundle {written.folder}")

@@ -18,3 +18,6 @@ StatisticsOption = Annotated[
     Estimate,
     typer.Option(help="What to freeze: Algorithm 2's statistics, or training's moving averages."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Bundle in spite of the doctor's errors; it is recorded.")
+]

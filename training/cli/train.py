@@ -8,7 +8,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.cli.console import errors, print_json, say, show_log, working
-from training.cli.options import Estimate, Json, StatisticsOption
+from training.cli.options import Estimate, Force, Json, StatisticsOption
 
 if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ def train(
     resume: Resume = False,
     models: Models = None,
     statistics: StatisticsOption = Estimate.population,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Trains a network, estimates its population statistics, and bundles it if asked to.
@@ -61,7 +62,9 @@ def train(
     }
     if models is not None:
         with working("folding, proving and bundling"):
-            written = pipeline.bundle_run(checkpoint, dataset, models, statistics.value)
+            written = pipeline.bundle_run(
+                checkpoint, dataset, models, statistics.value, force=force
+            )
         result["bundle"] = str(written.folder)
     if as_json:
         print_json(result)

@@ -67,6 +67,7 @@ def _report(model: Model) -> Response:
                 },
             },
             "row_by_row": model.row_by_row,
+            "forced": list(model.manifest.forced),
             "layers": [
                 _layer(layer, model.bundle.statistics[layer.name]) for layer in model.bundle.layers
             ],

@@ -33,6 +33,7 @@ def test_promises_as_built_and_as_found_here(client: httpx.Client) -> None:
     assert here["frozen"]["figure"] == 0
     assert here["batch_invariant"]["detail"] == "bit-equal alone and in batches of 2, 3, 8, 17, 32"
     assert report["row_by_row"] is False
+    assert report["forced"] == ["BN005 error: initial"]
     assert (report["model_name"], report["model_version"]) == ("tiny", "2")
 
 

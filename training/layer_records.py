@@ -1,0 +1,66 @@
+"""What a bundle keeps of each normalization layer: its words, and its arrays."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.manifest import Layer, ProbeOutputs
+from training.doctor import Diagnosis
+from training.fold import FoldResult
+from training.probe import Probed
+from training.provenance import Provenance, read_provenance
+
+
+def layer_records(folded: FoldResult, probed: Probed, diagnosis: Diagnosis) -> list[Layer]:
+    """The words of every layer, with what the fold and the doctor found, in network order."""
+    metadata = {norm.name: norm.metadata for norm in folded.normalizations}
+    layers = []
+    for record in folded.report.layers:
+        provenance = read_provenance(metadata[record.name], record.name)
+        outputs = probed.outputs.get(record.name)
+        layers.append(
+            Layer(
+                name=record.name,
+                node=record.node,
+                operator=record.operator,
+                channels=record.channels or 0,
+                epsilon=record.epsilon or 0.0,
+                momentum=provenance.momentum,
+                count=provenance.count,
+                statistics=provenance.statistics,
+                folded_into=record.folded_into,
+                rule=record.rule,
+                refusal=record.refusal,
+                probe=None
+                if outputs is None
+                else ProbeOutputs(mean=outputs[0], mean_square=outputs[1]),
+                findings=(*record.findings, *_sentences(diagnosis, record.name)),
+            )
+        )
+    return layers
+
+
+def statistics_archive(folded: FoldResult) -> bytes:
+    """Every array of every layer under `<layer>/<field>`, in NumPy's own archive."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for norm in folded.normalizations:
+        provenance: Provenance = read_provenance(norm.metadata, norm.name)
+        fields = {
+            "scale": norm.scale,
+            "bias": norm.bias,
+            "mean": norm.mean,
+            "var": norm.var,
+            "multiplier": norm.multiplier,
+            "shift": norm.shift,
+            "moving_mean": provenance.moving_mean,
+            "moving_var": provenance.moving_var,
+        }
+        arrays |= {f"{norm.name}/{k}": v for k, v in fields.items() if v is not None}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _sentences(diagnosis: Diagnosis, layer: str) -> list[str]:
+    return [found.sentence() for found in diagnosis.of_layer(layer)]
