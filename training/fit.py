@@ -20,7 +20,7 @@ from training.data.augment import augment
 from training.errors import Interrupted, UnusableInput
 from training.evaluation import accuracy_on_test, as_tensor, standardize
 from training.interrupts import stop_on_interrupt
-from training.networks import build
+from training.networks import build_for_training
 
 Report = Callable[[Checkpoint, int], None]
 
@@ -56,7 +56,7 @@ class Trainer:
     def __init__(self, config: TrainingConfig, data: Dataset, folder: Path) -> None:
         self.config, self.data, self.folder = config, data, folder
         torch.manual_seed(config.seed)
-        self.network = build(config.network).train()
+        self.network = build_for_training(config.network).train()
         channels_last(self.network)
         limit = config.train_images or len(data.train_images)
         self.images = as_tensor(data.train_images[:limit])

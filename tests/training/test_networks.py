@@ -8,7 +8,7 @@ from torch import nn
 
 from training.errors import UnusableInput
 from training.export import Input, export_inputs
-from training.networks import build
+from training.networks import build, build_for_training
 from training.population import normalization_layers
 
 # Parameters as the publications of the weights count them, and normalization layers.
@@ -142,3 +142,9 @@ def test_unknown_names_and_arguments_are_said() -> None:
         build("resnet")
     with pytest.raises(UnusableInput, match=r"'resnet-18': expected other arguments: .*classes"):
         build("resnet-18", classes=3)
+
+
+def test_networks_for_other_pixels_than_the_data_sets_are_not_trained() -> None:
+    assert isinstance(build_for_training("mnist-cnn"), nn.Module)
+    with pytest.raises(UnusableInput, match="network 'cnn-1d' takes 1×256: expected one for 1×28"):
+        build_for_training("cnn-1d")

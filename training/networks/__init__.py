@@ -57,3 +57,15 @@ def build(name: str, **arguments: object) -> nn.Module:
         return NETWORKS[name].factory(**arguments)
     except TypeError as error:
         raise UnusableInput(f"network '{name}': expected other arguments: {error}") from None
+
+
+def build_for_training(name: str) -> nn.Module:
+    """A new network for the data sets that there are, of 28×28 grey pixels, or UnusableInput."""
+    network = build(name)
+    if NETWORKS[name].row != _DIGIT:
+        sizes = "×".join(map(str, NETWORKS[name].row))
+        raise UnusableInput(
+            f"network '{name}' takes {sizes}: expected one for 1×28×28 to train; others can be "
+            "exported and bundled"
+        )
+    return network

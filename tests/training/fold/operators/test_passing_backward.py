@@ -454,3 +454,10 @@ def test_channels_that_come_from_the_last_axis() -> None:
     builder.normalize(first, "n", C)
     builder.op("Relu", ["n"], "y")
     folds(builder, (2, 3, 6, 5), ["MatMul", "Transpose", "Add", "Relu"])
+
+
+def test_einsum_with_a_weight_whose_indices_are_in_another_order() -> None:
+    builder = Builder(4)
+    builder.op("Einsum", ["x", builder.weight("w", 5, 3, C)], "e", equation="nhk,kch->nhc")
+    builder.normalize("e", "y", C)
+    folds(builder, (2, C, 5), ["Einsum", "Add"])

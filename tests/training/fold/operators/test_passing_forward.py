@@ -278,3 +278,10 @@ def test_two_layers_in_a_row_become_one_where_it_stays() -> None:
     builder.op("Relu", [builder.normalize(_layer(builder), "o", C)], "y")
     result = folds(builder, IMAGE, ["Relu", "BatchNormalization", "Relu"])
     assert result.report.folded == 1
+
+
+def test_a_layer_that_is_an_output_too_is_refused() -> None:
+    builder = Builder(3)
+    _conv(builder, _layer(builder))
+    (layer,) = fold(builder.model({"x": ["N", *IMAGE[1:]]}, ["y", "n"])).report.layers
+    assert "forward: 'n' is the network's output" in str(layer.refusal)
