@@ -17,7 +17,7 @@ serve: $(SERVE)/.installed
 	@exec $(SERVE)/bin/python -m service
 
 test: check
-	$(DEV)/bin/python -m pytest --cov
+	$(DEV)/bin/python -m pytest --cov --numprocesses 2 --dist loadfile
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check .

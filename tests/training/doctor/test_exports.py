@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.training.doctor.networks import ask
+from training.config import PRESETS
 from training.doctor import examine, from_onnx
 from training.export import Signature, export
-from training.networks import NETWORKS, build
+from training.networks import build
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted({preset.network for preset in PRESETS.values()}))
 def test_the_presets_have_no_errors_after_a_little_training(name: str) -> None:
     torch.manual_seed(0)
     network = build(name)
