@@ -109,7 +109,7 @@ def apply(change: Rewrite, rounded: Rounded, names: Names) -> None:
         _insert(insertion, array, names)
     for node in dict.fromkeys((change.folded_into, *(e.node for e in change.edits if e.constants))):
         _record(node, change.layers)
-    _sweep(model_graph, released)
+    sweep(model_graph, released)
 
 
 def _folds_again(change: Rewrite) -> bool:
@@ -213,8 +213,9 @@ def folded_layers(metadata: Mapping[str, str]) -> list[str]:
     return [str(name) for name in json.loads(metadata.get(FOLDED, "[]"))]
 
 
-def _sweep(model_graph: ir.Graph, released: Iterable[ir.Value]) -> None:
-    """Removes the constants that the fold left without a reader, and what only led to them."""
+def sweep(model_graph: ir.Graph, released: Iterable[ir.Value], *through: str) -> None:
+    """Removes the constants that the fold left without a reader, and what only led to them:
+    Identity, and the operators `through`, of one output each."""
     pending = list(released)
     while pending:
         value = pending.pop()
@@ -224,7 +225,7 @@ def _sweep(model_graph: ir.Graph, released: Iterable[ir.Value]) -> None:
         if node is None:
             if value.name is not None and value.name in model_graph.initializers:
                 del model_graph.initializers[value.name]
-        elif node.graph is model_graph and graph.is_op(node, "Constant", "Identity"):
+        elif node.graph is model_graph and graph.is_op(node, "Constant", "Identity", *through):
             inputs = [given for given in node.inputs if given is not None]
             model_graph.remove(node, safe=True)
             pending += inputs
