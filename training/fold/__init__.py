@@ -87,6 +87,9 @@ def _write(working: ir.Model, model: onnx.ModelProto) -> onnx.ModelProto:
     folded = ir.to_proto(working)
     folded.graph.sparse_initializer.extend(model.graph.sparse_initializer)
     folded.training_info.extend(model.training_info)
+    inputs = {value.name for value in folded.graph.input}
+    if folded.ir_version < 4 and any(t.name not in inputs for t in folded.graph.initializer):
+        folded.ir_version = 4  # before, every initializer had to be an input as well
     declared = {info.name for info in model.graph.value_info}
     kept = [info for info in folded.graph.value_info if info.name in declared]
     del folded.graph.value_info[:]

@@ -118,6 +118,9 @@ def plan(tree: Sum, group: Group) -> Merge | Refused:
         return Refused(group, Refusal("; ".join(dict.fromkeys(reasons))))
     above = {slot for member, _ in fitting for slot in member.upward()}
     absorbed = [slot for slot in tree.slots if slot in above]
+    raised = _raised(absorbed, fitting[0][1].weight.ndim)
+    if raised is not None:
+        return Refused(group, raised, inner=True)
     channels = len(fitting[0][1].weight)
     numbers = [*(slot.factor for slot, _ in fitting), *map(_shift, absorbed)]
     if any(number.size not in (1, channels) for number in numbers):
@@ -128,6 +131,19 @@ def plan(tree: Sum, group: Group) -> Merge | Refused:
         return Refused(group, refusal, inner=True)
     gone = [_node(slot) for slot, _ in fitting[1:] if slot not in group.itself]
     return _merge(fitting, absorbed, [slot.value for slot in rest], gone)
+
+
+def _raised(absorbed: list[Slot], rank: int) -> Refusal | None:
+    """Refuses where an addend with more dimensions makes the sum one of more: axis 1 of a constant
+    there is another axis of the convolution."""
+    for slot in absorbed:
+        found = graph.rank(slot.value)
+        if found != rank:
+            words = "an unknown number of" if found is None else str(found)
+            return Refusal(
+                f"'{slot.value.name}' has {words} dimensions where the convolution has {rank}"
+            )
+    return None
 
 
 def _cannot_stay(rest: list[Slot], root: ir.Node) -> Refusal | None:

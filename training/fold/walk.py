@@ -128,6 +128,9 @@ class Walk:
         ways = operator.forward(node, position, field)
         plan: Plan | Refusal = ways if isinstance(ways, Refusal) else Refusal("there is no way")
         for way in () if isinstance(ways, Refusal) else ways:
+            if way.bypass is not None and node.outputs[0].is_graph_output():
+                plan = Refusal(f"{graph.describe(node)} computes an output of the network")
+                continue
             plan = _begin(node, way, ())
             for output, part in way.parts:
                 if part.is_identity or not _is_read(node.outputs[output]):

@@ -69,6 +69,15 @@ class AveragePool(OpRun):
         return (total / count,)
 
 
+class GlobalMaxPool(OpRun):
+    """The evaluator's own takes the last two axes, whatever the rank."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 class MaxPool(ReferenceMaxPool):
     """Padding is -∞. Where the places of the maxima are wanted too, it is the evaluator's own."""
 
