@@ -4,8 +4,9 @@
     proof = prove(model, result.model)
 
 `affine` reads a layer as a line; `merging` makes one convolution of parallel branches; `rules` say
-how neighbours take a line in; `engine` tries them; `apply` changes the graph; `equivalence` proves
-the result; `report` tells of it. ONNX and NumPy only. See docs/folding.md.
+how neighbours take a line in; `engine` tries them; `apply` changes the graph; `tidy` removes what
+computes nothing; `equivalence` proves the result; `report` tells of it. ONNX and NumPy only. See
+docs/folding.md.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from training.fold.refusal import Refusal
 from training.fold.report import BranchMerge, FoldReport, LayerFold
 from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
+from training.fold.tidy import tidy
 
 __all__ = [
     "FOLDED",
@@ -65,6 +67,7 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     merges = merge_branches(working, layers)
     fold_layers(working, layers, RULES)
     note_refusals(layers, merges)
+    tidy(working, layers)
     folded = _write(working, model)
     report = FoldReport(
         layers=tuple(_describe(layer) for layer in layers),

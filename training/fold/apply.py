@@ -109,7 +109,7 @@ def apply(change: Rewrite, rounded: Rounded, names: Names) -> None:
         _insert(insertion, array, names)
     for node in dict.fromkeys((change.folded_into, *(e.node for e in change.edits if e.constants))):
         _record(node, change.layers)
-    _sweep(model_graph, released)
+    sweep(model_graph, released)
 
 
 def _folds_again(change: Rewrite) -> bool:
@@ -213,18 +213,30 @@ def folded_layers(metadata: Mapping[str, str]) -> list[str]:
     return [str(name) for name in json.loads(metadata.get(FOLDED, "[]"))]
 
 
-def _sweep(model_graph: ir.Graph, released: Iterable[ir.Value]) -> None:
-    """Removes the constants that the fold left without a reader, and what only led to them."""
-    pending = list(released)
+def sweep(model_graph: ir.Graph, released: Iterable[ir.Value], *through: str) -> None:
+    """Removes the constants that the fold left without a reader, and what only led to them:
+    Identity, and the operators `through`, of one output each."""
+    pending, leaves = list(released), dict[ir.Value, None]()  # looked at once, however many readers
     while pending:
         value = pending.pop()
-        if value.uses() or value.is_graph_output() or value.is_graph_input():
-            continue
         node = value.producer()
-        if node is None:
-            if value.name is not None and value.name in model_graph.initializers:
-                del model_graph.initializers[value.name]
-        elif node.graph is model_graph and graph.is_op(node, "Constant", "Identity"):
+        if node is None or graph.is_op(node, "Constant"):
+            leaves[value] = None
+            continue
+        inside = node.graph is model_graph and graph.is_op(node, "Identity", *through)
+        if inside and not value.uses() and not value.is_graph_output():
             inputs = [given for given in node.inputs if given is not None]
             model_graph.remove(node, safe=True)
             pending += inputs
+    for value in leaves:
+        _remove_constant(model_graph, value)
+
+
+def _remove_constant(model_graph: ir.Graph, value: ir.Value) -> None:
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    node = value.producer()
+    if node is not None and node.graph is model_graph:
+        model_graph.remove(node, safe=True)
+    elif node is None and value.name is not None and value.name in model_graph.initializers:
+        del model_graph.initializers[value.name]

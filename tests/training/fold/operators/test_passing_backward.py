@@ -44,13 +44,14 @@ def passage(*left: str) -> Callable[[Through], Through]:
     return add
 
 
-def _simple(op_type: str, **attributes: Any) -> None:
+def _simple(op_type: str, stays: bool = True, **attributes: Any) -> None:
     name = f"{op_type} {attributes}" if attributes else op_type
-    PASSAGES[name] = (lambda b, data: b.op(op_type, [data], "p", **attributes), ["Conv", op_type])
+    left = ["Conv", op_type] if stays else ["Conv"]
+    PASSAGES[name] = (lambda b, data: b.op(op_type, [data], "p", **attributes), left)
 
 
-_simple("Identity")
-_simple("Dropout")
+_simple("Identity", stays=False)
+_simple("Dropout", stays=False)
 _simple("Transpose", perm=[0, 1, 3, 2])
 _simple("GlobalAveragePool")
 _simple("AveragePool", kernel_shape=[2, 2])
@@ -60,7 +61,7 @@ _simple("AveragePool", kernel_shape=[3, 3], auto_pad="SAME_UPPER")
 _simple("ReduceMean", axes=[2, 3])
 _simple("ReduceMean", axes=[-1], keepdims=0)
 _simple("ReduceMean", axes=[3, -2], keepdims=0)
-_simple("Cast", to=TensorProto.FLOAT)
+_simple("Cast", stays=False, to=TensorProto.FLOAT)
 
 
 @passage()
