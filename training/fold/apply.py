@@ -216,16 +216,27 @@ def folded_layers(metadata: Mapping[str, str]) -> list[str]:
 def sweep(model_graph: ir.Graph, released: Iterable[ir.Value], *through: str) -> None:
     """Removes the constants that the fold left without a reader, and what only led to them:
     Identity, and the operators `through`, of one output each."""
-    pending = list(released)
+    pending, leaves = list(released), dict[ir.Value, None]()  # looked at once, however many readers
     while pending:
         value = pending.pop()
-        if value.uses() or value.is_graph_output() or value.is_graph_input():
-            continue
         node = value.producer()
-        if node is None:
-            if value.name is not None and value.name in model_graph.initializers:
-                del model_graph.initializers[value.name]
-        elif node.graph is model_graph and graph.is_op(node, "Constant", "Identity", *through):
+        if node is None or graph.is_op(node, "Constant"):
+            leaves[value] = None
+            continue
+        inside = node.graph is model_graph and graph.is_op(node, "Identity", *through)
+        if inside and not value.uses() and not value.is_graph_output():
             inputs = [given for given in node.inputs if given is not None]
             model_graph.remove(node, safe=True)
             pending += inputs
+    for value in leaves:
+        _remove_constant(model_graph, value)
+
+
+def _remove_constant(model_graph: ir.Graph, value: ir.Value) -> None:
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    node = value.producer()
+    if node is not None and node.graph is model_graph:
+        model_graph.remove(node, safe=True)
+    elif node is None and value.name is not None and value.name in model_graph.initializers:
+        del model_graph.initializers[value.name]

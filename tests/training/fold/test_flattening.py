@@ -129,9 +129,15 @@ def _late(builder: Builder, data: str) -> str:
     return builder.op("Shape", [data], "shape", start=1, end=2)
 
 
+def _late_gathered(builder: Builder, data: str) -> str:
+    shape = builder.op("Shape", [data], "shape", start=1)
+    return builder.op("Gather", [shape, _ints(builder, "index", 0)], "batch")
+
+
 REFUSED: dict[str, tuple[Batch, list[int], str, int]] = {
     "another axis": (_second, [-1], "r", 0),
     "a size that starts later": (_late, [-1], "r", 0),
+    "the first size that is left of a shape": (_late_gathered, [-1], "r", 0),
     "a computed size": (_computed, [12], "r", 0),
     "another tensor and a free size": (_first, [-1], "x", 0),
     "no free size, and other entries": (_first, [12], "x", 0),
@@ -151,12 +157,14 @@ def test_free_sizes_behind_the_batch_of_another_tensor_stay() -> None:
     assert fold(model).model.graph == model.graph
 
 
-def test_a_whole_shape_is_not_taken_for_its_first_size() -> None:
+@pytest.mark.parametrize("gathers", [True, False])
+def test_a_whole_shape_is_not_taken_for_its_first_size(gathers: bool) -> None:
     """Gather of row 0 of [[N, 4, 3, 2]] is the whole shape."""
     builder = Builder()
     builder.op("Relu", ["x"], "r")
     rows = builder.op("Unsqueeze", [builder.op("Shape", ["r"], "s"), _ints(builder, "a", 0)], "u")
-    whole = builder.op("Gather", [rows, _index(builder)], "g")
+    take = ("Gather", [rows, _index(builder)]) if gathers else ("Squeeze", [rows, "a"])
+    whole = builder.op(*take, "g")
     target = builder.op("Concat", [whole, _ints(builder, "one", 1)], "target", axis=0)
     builder.op("Sigmoid", [builder.op("Reshape", ["r", target], "f")], "y")
     model = builder.model({"x": SHAPE}, ["y"])
