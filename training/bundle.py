@@ -139,10 +139,11 @@ def prove_fold(
     source: onnx.ModelProto,
     folded: onnx.ModelProto,
     inputs: Mapping[str, NDArray[np.generic]] | None = None,
+    rows: int = 4,
 ) -> Equivalence:
     """`prove`, with UnusableInput where the networks cannot be compared at all."""
     try:
-        return prove(source, folded, inputs)
+        return prove(source, folded, inputs, rows)
     except CannotProve as error:
         raise UnusableInput(f"the fold cannot be proved: {error}") from None
 

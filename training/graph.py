@@ -16,6 +16,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.traversal import RecursiveGraphIterator
 
+from training.weight_shapes import declare_by_weights
+
 Array = NDArray[Any]
 Dims = tuple[int | str | None, ...]
 
@@ -158,9 +160,11 @@ def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
 
     `proto` is what `model` was read from. Where inference fails, they stay unknown.
     """
-    light = _without_weights(proto)
+    light = without_weights(proto)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+        if declare_by_weights(light.graph, inferred):
+            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
         return
     found = {
@@ -182,7 +186,7 @@ def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dimension.dim_param or None
 
 
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same network for shape inference: large constants are declared, not copied."""
     light = onnx.ModelProto(ir_version=max(proto.ir_version, 4), functions=proto.functions)
     light.opset_import.extend(proto.opset_import)

@@ -14,9 +14,20 @@ if TYPE_CHECKING:
 
     from training.fold import FoldReport
     from training.fold.latency import Latency
+    from training.graph import Array
+
+ROWS_DRAWN, ROWS_OF_DATA = 4, 64
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Rows to prove it on, as .npz: arrays by input name, or 'images'."),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rows of the proof: 4 drawn ones, or the first 64 of --data."),
+]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the fold report as JSON.")]
 Time = Annotated[
     bool, typer.Option("--time", help="Also time both networks in ONNX Runtime, for a few seconds.")
@@ -26,6 +37,8 @@ Time = Annotated[
 def fold(
     source: Source,
     target: Target,
+    data: Data = None,
+    rows: Rows = None,
     report: Report = None,
     time: Time = False,
     as_json: Json = False,
@@ -46,9 +59,10 @@ def fold(
     from training.onnx_files import read_onnx, write_onnx
 
     model = read_onnx(source)
+    given = None if data is None else _rows(model, data, rows or ROWS_OF_DATA)
     with working("folding and proving"):
         result = fold_model(model)
-        proof = prove_fold(model, result.model)
+        proof = prove_fold(model, result.model, given, rows or ROWS_DRAWN)
     told = result.report.with_equivalence(proof)
     if report is not None:
         write_bytes(report, orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2))
@@ -58,6 +72,18 @@ def fold(
     _tell(told, _time(model, result.model) if time else None, as_json)
     if not as_json:
         say(f"wrote {target}")
+
+
+def _rows(model: "onnx.ModelProto", data: Path, count: int) -> dict[str, "Array"]:
+    from training.doctor.finding import NotChecked
+    from training.doctor.rows import read_rows
+    from training.doctor.runner import inputs_of
+    from training.errors import UnusableInput
+
+    try:
+        return read_rows(data, inputs_of(model), "unknown").take(slice(count))
+    except NotChecked as error:
+        raise UnusableInput(f"--data: expected {error}") from None
 
 
 def _time(model: "onnx.ModelProto", folded: "onnx.ModelProto") -> "Latency":
