@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from training.fold import FoldReport
     from training.fold.latency import Latency
-    from training.graph import Array
 
 ROWS_DRAWN, ROWS_OF_DATA = 4, 64
 
@@ -53,13 +52,14 @@ def fold(
     import orjson
 
     from training.bundle import prove_fold
+    from training.cli.rows import read_rows_for
     from training.errors import AnswerIsNo
     from training.files import write_bytes
     from training.fold import fold as fold_model
     from training.onnx_files import read_onnx, write_onnx
 
     model = read_onnx(source)
-    given = None if data is None else _rows(model, data, rows or ROWS_OF_DATA)
+    given = None if data is None else read_rows_for(model, data, most=rows or ROWS_OF_DATA)
     with working("folding and proving"):
         result = fold_model(model)
         proof = prove_fold(model, result.model, given, rows or ROWS_DRAWN)
@@ -72,18 +72,6 @@ def fold(
     _tell(told, _time(model, result.model) if time else None, as_json)
     if not as_json:
         say(f"wrote {target}")
-
-
-def _rows(model: "onnx.ModelProto", data: Path, count: int) -> dict[str, "Array"]:
-    from training.doctor.finding import NotChecked
-    from training.doctor.rows import read_rows
-    from training.doctor.runner import inputs_of
-    from training.errors import UnusableInput
-
-    try:
-        return read_rows(data, inputs_of(model), "unknown").take(slice(count))
-    except NotChecked as error:
-        raise UnusableInput(f"--data: expected {error}") from None
 
 
 def _time(model: "onnx.ModelProto", folded: "onnx.ModelProto") -> "Latency":
