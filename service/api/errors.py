@@ -5,6 +5,7 @@ V2 clients read nothing else.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 
@@ -17,11 +18,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
+    DeadlinePassed,
     FoldserveError,
     InferenceFailed,
     InvalidRequest,
     NotFound,
     NotReady,
+    QueueFull,
+    Stopping,
     TooLarge,
     UnsupportedType,
     shorten,
@@ -35,9 +39,12 @@ STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     TooLarge: 413,
     UnsupportedType: 415,
+    QueueFull: 429,
     InferenceFailed: 500,
     FoldserveError: 500,
     NotReady: 503,
+    Stopping: 503,
+    DeadlinePassed: 504,
 }
 
 
@@ -93,7 +100,12 @@ async def _foldserve_error(_: Request, error: Exception) -> Response:
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)
-    return error_response(status, str(error))
+    headers = (
+        {"Retry-After": str(math.ceil(error.retry_after_s))}
+        if isinstance(error, QueueFull)
+        else None
+    )
+    return error_response(status, str(error), headers)
 
 
 async def _http_exception(_: Request, error: Exception) -> Response:
