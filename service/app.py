@@ -12,6 +12,7 @@ from service import __version__
 from service.api import documentation, errors
 from service.api.dependencies import Context
 from service.api.routes import ROUTERS
+from service.batching import QueueLimits
 from service.registry import load_registry
 from service.settings import Settings
 
@@ -31,10 +32,11 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads = settings.threads_per_run()
-        logger.info("settings: %s threads_per_run=%d", _listed(settings), threads)
+        threads = settings.threads_per_worker()
+        logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
-        registry = load_registry(settings.models, threads)
+        limits = _queue_limits(settings)
+        registry = load_registry(settings.models, threads, limits, settings.required_models)
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
             sum(entry.model is not None for entry in registry.index()),
@@ -63,6 +65,15 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    return QueueLimits(
+        max_batch_rows=settings.max_batch_rows,
+        batch_delay_s=settings.batch_delay_ms / 1000,
+        max_queue_rows=settings.max_queue_rows,
+        queue_timeout_s=settings.queue_timeout_s,
+    )
 
 
 def _listed(settings: Settings) -> str:

@@ -22,6 +22,7 @@ from service.errors import (
     FoldserveError,
     InferenceFailed,
     InvalidRequest,
+    LoadFailed,
     NotFound,
     NotReady,
     QueueFull,
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 STATUS: dict[type[Exception], int] = {
     InvalidRequest: 400,
     NotFound: 404,
+    LoadFailed: 409,
     TooLarge: 413,
     UnsupportedType: 415,
     QueueFull: 429,
