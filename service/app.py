@@ -1,10 +1,13 @@
 """The application: wires the rooms, and owns what lives as long as the process serves."""
 
+import asyncio
 import logging
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 
 from fastapi import FastAPI
 
@@ -13,6 +16,8 @@ from service.api import documentation, errors
 from service.api.dependencies import Context
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
+from service.control import Control
+from service.peers import Peers
 from service.registry import load_registry
 from service.settings import Settings
 
@@ -24,7 +29,11 @@ _DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    on_loaded: Callable[[], None] = lambda: None,
+    peers: Peers | None = None,
+) -> FastAPI:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
@@ -45,11 +54,17 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        with closing(registry), ThreadPoolExecutor(threads, "work") as executor:
+        control = Control(registry, peers or Peers(), threads)
+        with (
+            closing(registry),
+            closing(control),
+            ThreadPoolExecutor(threads, "work") as executor,
+        ):
             app.state.context = Context(
-                registry, executor, settings.max_body_bytes, settings.max_image_pixels
+                registry, executor, settings.max_body_bytes, settings.max_image_pixels, control
             )
-            yield
+            with _at_work(control, settings.watch_s):
+                yield
 
     app = FastAPI(
         title="foldserve",
@@ -65,6 +80,32 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def stop(app: FastAPI) -> None:
+    """The service is not ready from now on; requests are still answered."""
+    context: Context | None = getattr(app.state, "context", None)  # none before models are loaded
+    if context is not None:
+        context.registry.stopping = True
+
+
+@contextmanager
+def _at_work(control: Control, watch_s: float) -> Iterator[None]:
+    """The operator is listened to: other workers, SIGHUP, the folder where it is watched."""
+    loop = asyncio.get_running_loop()
+    control.start()
+    tasks = {loop.create_task(control.watch(watch_s))} if watch_s else set()
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))
+        tasks.add(loop.create_task(control.scan()))  # a signal during the start was not heard
+    try:
+        yield
+    finally:
+        if main:
+            loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.control import Control
 from service.errors import InvalidRequest, TooLarge
 from service.registry import Registry
 
@@ -20,6 +21,7 @@ class Context:
     executor: Executor
     max_body_bytes: int
     max_image_pixels: int
+    control: Control
 
 
 def context_of(request: Request) -> Context:

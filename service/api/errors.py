@@ -82,6 +82,8 @@ class CatchAll:
         async def watched(message: Message) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start":
+                scope["app"].state.context.control.responses[message["status"]] += 1
             await send(message)
 
         try:
@@ -95,7 +97,7 @@ class CatchAll:
             )
             if not started:
                 answer = error_response(500, f"internal error, logged as {error_id}")
-                await answer(scope, receive, send)
+                await answer(scope, receive, watched)
 
 
 async def _foldserve_error(_: Request, error: Exception) -> Response:
