@@ -7,11 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
 from service.api import documentation, errors
-from service.api.dependencies import Context
+from service.api.codec import LENGTH_HEADER
+from service.api.dependencies import Context, JsonLimits, Limits
+from service.api.gate import Gate
+from service.api.guard import Guard, digests
 from service.api.routes import ROUTERS
+from service.logs import Log
 from service.registry import load_registry
 from service.settings import Settings
 
@@ -23,11 +28,17 @@ _DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    settings: Settings, on_loaded: Callable[[], None] = lambda: None, log: Log | None = None
+) -> FastAPI:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
+    `log` is the handler that the logging extension of the protocol changes, where there is one.
     """
+    guard = Guard(
+        digests(settings.keys("api_keys")), digests(settings.keys("admin_keys")), settings.local
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -44,9 +55,7 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
         )
         on_loaded()
         with closing(registry), ThreadPoolExecutor(threads, "work") as executor:
-            app.state.context = Context(
-                registry, executor, settings.max_body_bytes, settings.max_image_pixels
-            )
+            app.state.context = Context(registry, executor, _limits(settings), log)
             yield
 
     app = FastAPI(
@@ -62,7 +71,25 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
     documentation.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
+    if settings.origins:  # outside of the gate: browsers ask before they send a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[LENGTH_HEADER, "X-Request-ID", "Retry-After"],
+        )
     return app
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        image_pixels=settings.max_image_pixels,
+        json=JsonLimits(settings.max_json_depth, settings.max_json_values),
+    )
 
 
 def _listed(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """The Open Inference Protocol V2: health, metadata and inference."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,11 +9,12 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api import schemas
-from service.api.answers import encode
-from service.api.codec import LENGTH_HEADER, decode
-from service.api.dependencies import context_of, json_response, read_body
+from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, encode
+from service.api.bodies import read_body
+from service.api.codec import LENGTH_HEADER, decode, read_message
+from service.api.dependencies import Context, context_of, json_response
 from service.api.routing import add_model_route, documented
-from service.errors import NotReady
+from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
 
@@ -126,9 +128,26 @@ async def model_ready(_: Request, model: Model) -> Response:
 
 async def infer(request: Request, model: Model) -> Response:
     """Runs the model. Tensors go both ways as JSON or as binary data after the JSON."""
+    context = context_of(request)
     header = request.headers.get(LENGTH_HEADER)
-    asked = decode(await read_body(request), header, model.inputs, model.outputs)
-    return encode(model, asked, await model.predict(asked.inputs))
+    message = read_message(await read_body(request), header, context.limits.json)
+    if message.id is not None and request.scope["state"].get("given_id") is None:
+        request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
+    asked = decode(message, model.inputs, model.outputs)
+    outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
+    answer = encode(model, asked, outputs)
+    if (header := request.headers.get("accept-encoding")) is not None:
+        await _compress(context, answer, header)
+    return answer
+
+
+async def _compress(context: Context, answer: Response, header: str) -> None:
+    """In a thread, where there is anything to win."""
+    answer.headers["vary"] = "Accept-Encoding"
+    encoding = accepted_encoding(header)
+    if encoding is not None and len(answer.body) >= COMPRESSED_FROM:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(context.executor, compress, answer, encoding)
 
 
 def _tensor(spec: TensorSpec) -> dict[str, object]:

@@ -5,7 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import schemas
-from service.api.dependencies import context_of, json_response, parse_json, read_body
+from service.api.bodies import parse_json, read_body
+from service.api.dependencies import JsonLimits, context_of, json_response
 from service.api.elements import json_kind
 from service.api.routing import documented
 from service.errors import InvalidRequest
@@ -31,7 +32,7 @@ router = APIRouter(tags=["Repository"])
 )
 async def index(request: Request) -> Response:
     """Name, version and state of every bundle; for one that is unavailable, the reason."""
-    only_ready = _only_ready(await read_body(request))
+    only_ready = _only_ready(await read_body(request), context_of(request).limits.json)
     return json_response(
         [
             {
@@ -46,10 +47,10 @@ async def index(request: Request) -> Response:
     )
 
 
-def _only_ready(body: bytes) -> bool:
+def _only_ready(body: bytes, limits: JsonLimits) -> bool:
     if not body:
         return False
-    document = parse_json(body)
+    document = parse_json(body, limits)
     if not isinstance(document, dict):
         raise InvalidRequest(f"request body: expected an object, got {json_kind(document)}")
     only_ready = document.get("ready", False)
