@@ -160,10 +160,10 @@ def check(port: str) -> int:
         context = ssl.create_default_context()
         context.check_hostname = False  # the question stays on this machine
         context.verify_mode = ssl.CERT_NONE
-        kind = partial(HTTPSConnection, context=context)
+        connect: Callable[..., HTTPConnection] = partial(HTTPSConnection, context=context)
     else:
-        kind = HTTPConnection
-    connection = kind("127.0.0.1", int(port), timeout=_CHECK_TIMEOUT_S)
+        connect = HTTPConnection
+    connection = connect("127.0.0.1", int(port), timeout=_CHECK_TIMEOUT_S)
     try:
         connection.request("GET", "/v2/health/ready")
         status = connection.getresponse().status

@@ -10,6 +10,9 @@ FoldserveError
 ├── Forbidden             the key given does not open this route, or nothing does
 ├── NotFound              no such model, version or layer
 ├── NotReady              there is such a model, but it cannot answer now
+│   └── Stopping          … because the service is about to end
+├── QueueFull             more rows are waiting than the bound allows; says when to come again
+├── DeadlinePassed        the time that the caller allowed was over before the run
 ├── InferenceFailed       the runtime failed on a request that was valid
 └── BadBundle             a bundle is damaged, foreign or unsafe
 
@@ -55,6 +58,22 @@ class NotFound(FoldserveError):
 
 class NotReady(FoldserveError):
     """The model is known but not served: it failed to load, or is not loaded yet."""
+
+
+class Stopping(NotReady):
+    """The service, or this version of the model, takes no more requests: it is about to end."""
+
+
+class QueueFull(FoldserveError):
+    """More rows are waiting than the bound allows; `retry_after_s` is when there will be room."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(FoldserveError):
+    """The time that the caller allowed was over before the network ran."""
 
 
 class InferenceFailed(FoldserveError):

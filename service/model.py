@@ -9,14 +9,15 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from service.bundle import Bundle
-from service.errors import BadBundle, InferenceFailed
+from service.errors import BadBundle, DeadlinePassed, InferenceFailed
 from service.manifest import MODEL, Check, Manifest
 from service.runtime import OnnxRuntime, Runtime
+from service.statistics import Execution, Failure, ModelStatistics, Release
 from service.tensors import Array, TensorSpec
 from service.verification import check_batch_invariance, check_frozen, fixed_batch
 
@@ -39,6 +40,7 @@ class Model:
     runtime: Runtime
     checks_here: ChecksHere
     executor: ThreadPoolExecutor
+    statistics: ModelStatistics = field(default_factory=ModelStatistics)
 
     @property
     def manifest(self) -> Manifest:
@@ -70,24 +72,55 @@ class Model:
         """Whether each row is run alone, because this machine's kernels see the batch size."""
         return not self.checks_here.batch_invariant.passed
 
-    async def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output by name for validated inputs; raises InferenceFailed."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, self._run, inputs)
+    async def predict(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        priority: int = 0,
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Every output by name for validated inputs.
+
+        `priority` is that of the protocol's schedule policy: 1 is the highest, and 0 stands for
+        the model's default. The run must begin within `timeout_s`. Raises InferenceFailed,
+        QueueFull, DeadlinePassed and Stopping.
+        """
+        loop, asked = asyncio.get_running_loop(), time.perf_counter_ns()
+        try:
+            began, outputs = await loop.run_in_executor(
+                self.executor, self._run, inputs, asked, timeout_s
+            )
+        except DeadlinePassed:
+            self.statistics.failed(time.perf_counter_ns() - asked, Failure.DEADLINE)
+            raise
+        except InferenceFailed:
+            self.statistics.failed(time.perf_counter_ns() - asked, Failure.FAILED)
+            raise
+        ended = time.perf_counter_ns()
+        rows = len(next(iter(inputs.values())))
+        execution = Execution(rows, Release.IDLE, 0, ended - began, 0)
+        self.statistics.executed(execution, time.time_ns() // 1_000_000)
+        self.statistics.answered(ended - asked, began - asked, execution)
+        return outputs
 
     def close(self) -> None:
         """Waits for the run in progress, and ends the model's thread."""
         self.executor.shutdown(wait=True)
 
-    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _run(
+        self, inputs: Mapping[str, Array], asked: int, timeout_s: float | None
+    ) -> tuple[int, dict[str, Array]]:
+        began = time.perf_counter_ns()
+        if timeout_s is not None and began - asked > timeout_s * 1e9:
+            raise DeadlinePassed(f"request: expected to run within {timeout_s:g} s of its arrival")
         rows = len(next(iter(inputs.values())))
         if not self.row_by_row or rows == 1:
-            return self.runtime.run(inputs)
+            return began, self.runtime.run(inputs)
         answers = [
             self.runtime.run({name: array[i : i + 1] for name, array in inputs.items()})
             for i in range(rows)
         ]
-        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+        return began, {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
 
 
 def load_model(bundle: Bundle, threads: int) -> Model:

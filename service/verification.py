@@ -21,7 +21,7 @@ SEED = 20150211  # the day on which the batch normalization paper was submitted
 def random_inputs(
     inputs: Sequence[TensorSpec], rows: int, rng: np.random.Generator
 ) -> dict[str, Array]:
-    """Standard normal values (integers and text: 0 to 9) for every input, `rows` in the batch dimension."""
+    """Standard normal values (integers, text: 0 to 9) for every input, `rows` in the batch."""
     return {spec.name: _random(spec, rows, rng) for spec in inputs}
 
 

@@ -5,6 +5,7 @@ V2 clients read nothing else.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
+    DeadlinePassed,
     FoldserveError,
     Forbidden,
     InferenceFailed,
@@ -24,6 +26,8 @@ from service.errors import (
     KeyMissing,
     NotFound,
     NotReady,
+    QueueFull,
+    Stopping,
     TooLarge,
     TooSlow,
     UnsupportedEncoding,
@@ -43,9 +47,12 @@ STATUS: dict[type[Exception], int] = {
     TooLarge: 413,
     UnsupportedType: 415,
     UnsupportedEncoding: 415,
+    QueueFull: 429,
     InferenceFailed: 500,
     FoldserveError: 500,
     NotReady: 503,
+    Stopping: 503,
+    DeadlinePassed: 504,
 }
 
 
@@ -113,6 +120,8 @@ def answer_to(error: FoldserveError, scope: Scope) -> Response:
     headers = next((_HEADERS[kind] for kind in kinds if kind in _HEADERS), None)
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)
+    if isinstance(error, QueueFull):
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
     return error_response(status, _named(scope, str(error)), headers)
 
 

@@ -75,7 +75,7 @@ def _among(given: str | None, known: frozenset[bytes]) -> bool:
     if given is None:
         return False
     digest = hashlib.sha256(given.encode()).digest()
-    return any([hmac.compare_digest(digest, one) for one in known])  # no early end
+    return sum(hmac.compare_digest(digest, one) for one in known) > 0  # no early end
 
 
 def _foreign_page(headers: Mapping[bytes, bytes], host: bytes) -> bool:
