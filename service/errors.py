@@ -8,6 +8,7 @@ FoldserveError
 │   └── UnsupportedEncoding   … only because of its compression
 ├── KeyMissing            the route asks for a key
 ├── Forbidden             the key given does not open this route, or nothing does
+├── NotSupported          the protocol knows this, this server does not
 ├── NotFound              no such model, version or layer
 ├── NotReady              there is such a model, but it cannot answer now
 │   └── Stopping          … because the service is about to end
@@ -50,6 +51,10 @@ class KeyMissing(FoldserveError):
 
 class Forbidden(FoldserveError):
     """The key given does not open this route, or the route is closed to everybody."""
+
+
+class NotSupported(FoldserveError):
+    """What the protocol knows and this server does not do."""
 
 
 class NotFound(FoldserveError):

@@ -5,12 +5,19 @@ plain text. Here a connection that is one too many, or sends too much or too slo
 is a request to answer, is told so in JSON and closed.
 """
 
-from asyncio import BaseTransport, TimerHandle, Transport
+from asyncio import BaseTransport, Task, TimerHandle, Transport
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_timer: TimerHandle | None = None
     _send_timer: TimerHandle | None = None
     _refused = False
+    _task: Task[None] | None = None  # works on the current request
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Takes the connection, or refuses it at once."""
@@ -44,10 +52,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the waiting."""
+        """Ends the waiting, and the work on a request whose client is gone."""
         self._stop_head_timer()
         self._stop_send_timer()
         super().connection_lost(exc)
+        self.pipeline.clear()
+        if self._task is not None and not self._idle:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, unless the connection has been refused."""
@@ -98,6 +109,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
         if not self._refused:
             super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn says to bytes that are not HTTP."""

@@ -3,6 +3,7 @@
 Plain ASGI around everything else, so that no route and no error can be without it.
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -13,11 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import logs
 from service.api.errors import answer_to
 from service.api.guard import Guard
+from service.errors import shorten
 
+logger = logging.getLogger(__name__)
 access = logging.getLogger(logs.ACCESS)
 
 REQUEST_ID = b"x-request-id"
 _ID = re.compile(rb"[A-Za-z0-9._:/+=@#-]{1,128}")
+_CLIENT_LEFT = 499  # what logs call it; nobody is left to be told
 _COMMON = [(b"x-content-type-options", b"nosniff")]
 
 
@@ -50,10 +54,12 @@ class Gate:
             await send(message)
 
         refusal = self._guard.refusal(scope["method"], scope["path"], headers)
-        if refusal is None:
-            await self.app(scope, receive, tagged)
-        else:
-            await answer_to(refusal, scope)(scope, receive, tagged)
+        app = self.app if refusal is None else answer_to(refusal, scope)
+        try:
+            await app(scope, receive, tagged)
+        except asyncio.CancelledError:  # the client left, or the server ends in spite of it
+            status = status or _CLIENT_LEFT
+            logger.debug("%s %s: the client left", scope["method"], shorten(scope["path"]))
         if self._access_log:
             _log(scope, status, time.perf_counter() - started)
 

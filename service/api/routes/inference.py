@@ -13,15 +13,24 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
-from service.api.routing import add_model_route, documented
+from service.api.routing import PLATFORM, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
 
 router = APIRouter(tags=["Open Inference Protocol V2"])
 
-_EXTENSIONS = ["binary_tensor_data"]
-_PLATFORM = "onnxruntime_onnx"
+# Those that are implemented, by Triton's names.
+_EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+    "logging",
+]
 _BINARY_ANSWER = {
     "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
     "content": {
@@ -114,7 +123,7 @@ async def model_metadata(request: Request, model: Model) -> Response:
         {
             "name": model.name,
             "versions": [str(version) for version in versions],
-            "platform": _PLATFORM,
+            "platform": PLATFORM,
             "inputs": [_tensor(spec) for spec in model.inputs],
             "outputs": [_tensor(spec) for spec in model.outputs],
         }
@@ -180,6 +189,8 @@ add_model_route(
     "/infer",
     infer,
     summary="Inference on tensors",
-    responses=_with_binary(documented(schemas.InferResponse, "", 400, 404, 413, 503)),
+    responses=_with_binary(
+        documented(schemas.InferResponse, "", 400, 404, 408, 413, 415, 429, 503, 504)
+    ),
     openapi_extra=_INFER_BODY,
 )
