@@ -16,6 +16,7 @@ from service.api.dependencies import Context, JsonLimits, Limits
 from service.api.gate import Gate
 from service.api.guard import Guard, digests
 from service.api.routes import ROUTERS
+from service.batching import QueueLimits
 from service.logs import Log
 from service.registry import load_registry
 from service.settings import Settings
@@ -42,10 +43,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads = settings.threads_per_run()
-        logger.info("settings: %s threads_per_run=%d", _listed(settings), threads)
+        threads = settings.threads_per_worker()
+        logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
-        registry = load_registry(settings.models, threads)
+        limits = _queue_limits(settings)
+        registry = load_registry(settings.models, threads, limits, settings.required_models)
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
             sum(entry.model is not None for entry in registry.index()),
@@ -89,6 +91,15 @@ def _limits(settings: Settings) -> Limits:
         body_timeout_s=settings.body_timeout_s,
         image_pixels=settings.max_image_pixels,
         json=JsonLimits(settings.max_json_depth, settings.max_json_values),
+    )
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    return QueueLimits(
+        max_batch_rows=settings.max_batch_rows,
+        batch_delay_s=settings.batch_delay_ms / 1000,
+        max_queue_rows=settings.max_queue_rows,
+        queue_timeout_s=settings.queue_timeout_s,
     )
 
 

@@ -15,6 +15,7 @@ FoldserveError
 ├── QueueFull             more rows are waiting than the bound allows; says when to come again
 ├── DeadlinePassed        the time that the caller allowed was over before the run
 ├── InferenceFailed       the runtime failed on a request that was valid
+├── LoadFailed            a model cannot be loaded, or not in place of what is served
 └── BadBundle             a bundle is damaged, foreign or unsafe
 
 Every message is one sentence: what was expected, what came, and where.
@@ -83,6 +84,10 @@ class DeadlinePassed(FoldserveError):
 
 class InferenceFailed(FoldserveError):
     """The runtime failed on a request that had been found valid."""
+
+
+class LoadFailed(FoldserveError):
+    """A model was asked to be loaded and could not be; what was served before still is."""
 
 
 class BadBundle(FoldserveError):

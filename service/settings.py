@@ -1,10 +1,8 @@
 """The settings, read in one place: `FOLDSERVE_*` variables, with flags on top.
 
-Reads the environment and the kernel's view of the process, nothing else; the other rooms are
-given plain values.
+Reads the environment, nothing else; the other rooms are given plain values.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.threads import available_cpus
 
 PREFIX = "FOLDSERVE_"
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
@@ -36,7 +36,29 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="Threads per network run; 0 shares the CPU quota among the workers.",
+        description="Threads of each worker for networks; 0 shares the CPU quota among workers.",
+    )
+    max_batch_rows: int = Field(64, ge=1, le=256, description="Most rows of one run.")
+    batch_delay_ms: float = Field(
+        0, ge=0, le=1000, description="How long rows may wait for company, in milliseconds."
+    )
+    max_queue_rows: int = Field(
+        4096, ge=1, le=10**6, description="Most rows that wait in the queue of a version."
+    )
+    queue_timeout_s: float = Field(
+        30, gt=0, le=3600, description="Longest wait in the queue where a request states none."
+    )
+    drain_delay_s: float = Field(
+        0, ge=0, le=300, description="How long to go on serving after SIGTERM, while not ready."
+    )
+    shutdown_timeout_s: int = Field(
+        30, ge=1, le=3600, description="Longest wait for requests in flight when stopping."
+    )
+    required: str = Field(
+        "", description="Models that must be ready, separated by commas; empty for all found."
+    )
+    watch_s: float = Field(
+        0, ge=0, le=3600, description="How often to look for changed bundles; 0 for never."
     )
     max_body_mb: int = Field(
         64, ge=1, le=1024, description="Largest request body, in MiB, also after decompression."
@@ -114,8 +136,13 @@ class Settings(BaseSettings):
         found = _split_keys(f"{PREFIX}{kind.upper()}", text)
         return found + tuple(key for place, path in files for key in _read_keys(place, path))
 
-    def threads_per_run(self) -> int:
-        """Threads of one network run: as set, or this worker's share of the CPU quota."""
+    @property
+    def required_models(self) -> frozenset[str]:
+        """The names in `required`."""
+        return frozenset(name.strip() for name in self.required.split(",") if name.strip())
+
+    def threads_per_worker(self) -> int:
+        """Threads of one process for its networks: as set, or its share of the CPU quota."""
         return self.threads or max(1, available_cpus() // self.workers)
 
 
@@ -151,44 +178,3 @@ def _split_keys(place: str, text: str) -> tuple[str, ...]:
                 f"got one of {len(key)}"
             )
     return keys
-
-
-def available_cpus(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Processors that this process may use: its affinity and its cgroup quota, at least 1."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    quotas = [quota for folder in _cgroups(root, membership) if (quota := _quota(folder))]
-    return max(1, int(min([float(cpus or 1), *quotas])))
-
-
-def _cgroups(root: Path, membership: Path) -> list[Path]:
-    """The folders that may hold a quota: the process's group and its ancestors, v2 and v1."""
-    found = [root, root / "cpu"]
-    for line in (_text(membership) or "").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / "cpu" if controllers else root
-        group = base / path.strip("/")
-        found += [group, *(folder for folder in group.parents if folder.is_relative_to(base))]
-    return found
-
-
-def _quota(folder: Path) -> float | None:
-    """Processors' worth of time that the group may use; None where it is not limited."""
-    v2 = _text(folder / "cpu.max")
-    limit, period = (v2 or "max 100000").split()
-    if v2 is None:
-        limit = _text(folder / "cpu.cfs_quota_us") or "-1"
-        period = _text(folder / "cpu.cfs_period_us") or "100000"
-    if limit.strip() == "max" or int(limit) <= 0 or int(period) <= 0:
-        return None
-    return int(limit) / int(period)
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="ascii")
-    except OSError:
-        return None

@@ -43,7 +43,7 @@ def check_batch_invariance(run: Run, inputs: Sequence[TensorSpec]) -> Check:
     worst, failing = 0.0, []
     for size in BATCH_SIZES:
         together = run(_rows(rows, 0, size))
-        gap = max(_gap(together, i, alone[i]) for i in range(size))
+        gap = max(row_gap(together, i, alone[i]) for i in range(size))
         worst = max(worst, gap)
         if gap:
             failing.append(size)
@@ -101,7 +101,8 @@ def _rows(batch: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]
     return {name: array[start:stop] for name, array in batch.items()}
 
 
-def _gap(together: Mapping[str, Array], row: int, alone: Mapping[str, Array]) -> float:
+def row_gap(together: Mapping[str, Array], row: int, alone: Mapping[str, Array]) -> float:
+    """0 where a row of a batch has the bits of its answer alone, else how far it is off."""
     return max(_difference(together[name][row : row + 1], alone[name]) for name in alone)
 
 

@@ -235,7 +235,7 @@ class NormalizationReport(BaseModel):
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
     checks: BundleChecks
-    row_by_row: bool = Field(description="Rows are run alone: kernels here see the batch size.")
+    row_by_row: bool = Field(description="Each row is run alone; `checks.here` says why.")
     forced: list[str] = Field(description="Errors that were overridden when it was built.")
     layers: list[LayerReport]
 
