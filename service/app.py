@@ -10,13 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
 from service.api import documentation, errors
-from service.api.dependencies import Context
+from service.api.codec import LENGTH_HEADER
+from service.api.dependencies import Context, JsonLimits, Limits
+from service.api.gate import Gate
+from service.api.guard import Guard, digests
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
+from service.logs import Log
 from service.peers import Peers
 from service.registry import load_registry
 from service.settings import Settings
@@ -32,12 +37,17 @@ _DESCRIPTION = (
 def create_app(
     settings: Settings,
     on_loaded: Callable[[], None] = lambda: None,
+    log: Log | None = None,
     peers: Peers | None = None,
 ) -> FastAPI:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
+    `log` is the handler that the logging extension of the protocol changes, where there is one.
     """
+    guard = Guard(
+        digests(settings.keys("api_keys")), digests(settings.keys("admin_keys")), settings.local
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -60,9 +70,7 @@ def create_app(
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
         ):
-            app.state.context = Context(
-                registry, executor, settings.max_body_bytes, settings.max_image_pixels, control
-            )
+            app.state.context = Context(registry, executor, _limits(settings), control, log)
             with _at_work(control, settings.watch_s):
                 yield
 
@@ -79,6 +87,15 @@ def create_app(
     documentation.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
+    if settings.origins:  # outside of the gate: browsers ask before they send a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[LENGTH_HEADER, "X-Request-ID", "Retry-After"],
+        )
     return app
 
 
@@ -106,6 +123,15 @@ def _at_work(control: Control, watch_s: float) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGHUP)
         for task in tasks:
             task.cancel()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        image_pixels=settings.max_image_pixels,
+        json=JsonLimits(settings.max_json_depth, settings.max_json_values),
+    )
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

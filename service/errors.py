@@ -3,7 +3,12 @@
 FoldserveError
 ├── InvalidRequest        the request is malformed, or does not fit the model
 │   └── TooLarge          … only because it is too big
+├── TooSlow               the client took too long to send its request
 ├── UnsupportedType       the body is of a kind that this door does not take
+│   └── UnsupportedEncoding   … only because of its compression
+├── KeyMissing            the route asks for a key
+├── Forbidden             the key given does not open this route, or nothing does
+├── NotSupported          the protocol knows this, this server does not
 ├── NotFound              no such model, version or layer
 ├── NotReady              there is such a model, but it cannot answer now
 │   └── Stopping          … because the service is about to end
@@ -31,6 +36,26 @@ class TooLarge(InvalidRequest):
 
 class UnsupportedType(FoldserveError):
     """The body's media type or encoding is not one that this route reads."""
+
+
+class UnsupportedEncoding(UnsupportedType):
+    """The body is compressed in a way that is not read."""
+
+
+class TooSlow(FoldserveError):
+    """The client took too long to send its request."""
+
+
+class KeyMissing(FoldserveError):
+    """The route asks for a key, and none, or an unknown one, was given."""
+
+
+class Forbidden(FoldserveError):
+    """The key given does not open this route, or the route is closed to everybody."""
+
+
+class NotSupported(FoldserveError):
+    """What the protocol knows and this server does not do."""
 
 
 class NotFound(FoldserveError):

@@ -27,6 +27,7 @@ _DATATYPES = {
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
 }
 _LOG_ERRORS_ONLY = 3
 # "[ONNXRuntimeError] : 1 : FAIL : " and "tensorprotoutils.cc:461 FunctionName " say nothing to

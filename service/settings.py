@@ -3,17 +3,20 @@
 Reads the environment, nothing else; the other rooms are given plain values.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.threads import available_cpus
 
 PREFIX = "FOLDSERVE_"
-MEBIBYTE = 2**20
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
+_KEY = re.compile(r"[!-+\--~]{8,256}")  # printable, without spaces and commas
+_NO_SECRET = SecretStr("")
 
 
 class BadSettings(Exception):
@@ -57,12 +60,49 @@ class Settings(BaseSettings):
     watch_s: float = Field(
         0, ge=0, le=3600, description="How often to look for changed bundles; 0 for never."
     )
-    max_body_mb: int = Field(64, ge=1, le=1024, description="Largest request body, in MiB.")
+    max_body_mb: int = Field(
+        64, ge=1, le=1024, description="Largest request body, in MiB, also after decompression."
+    )
     # Pillow has a limit of its own at 89 megapixels, above which it warns.
     max_image_megapixels: int = Field(25, ge=1, le=80, description="Largest picture to decode.")
+    max_json_depth: int = Field(100, ge=8, le=1000, description="Deepest nesting of JSON.")
+    max_json_values: int = Field(
+        8_000_000, ge=1000, le=100_000_000, description="Most values in a JSON body."
+    )
+    max_header_kb: int = Field(64, ge=4, le=1024, description="Largest head of a request, in KiB.")
+    max_connections: int = Field(
+        1024, ge=1, le=65_536, description="Most connections at a time, of each worker."
+    )
+    header_timeout_s: float = Field(
+        30, gt=0, le=3600, description="Seconds in which the head of a request must arrive."
+    )
+    body_timeout_s: float = Field(
+        60, gt=0, le=3600, description="Seconds in which a body must arrive, or an answer be read."
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, le=3600, description="Seconds that an idle connection is kept for more requests."
+    )
+    api_keys: SecretStr = Field(
+        _NO_SECRET, description="Keys for all routes but health, by commas, or @file; none: open."
+    )
+    api_keys_file: Path | None = Field(None, description="File with such keys, one a line.")
+    admin_keys: SecretStr = Field(
+        _NO_SECRET, description="Keys that also open administration, by commas, or @file."
+    )
+    admin_keys_file: Path | None = Field(None, description="File with such keys, one a line.")
+    cors_origins: str = Field(
+        "", description="Origins whose pages may read answers, by commas, or *; none: no CORS."
+    )
+    tls_certfile: Path | None = Field(None, description="Certificate chain (PEM): serves HTTPS.")
+    tls_keyfile: Path | None = Field(None, description="Its private key (PEM).")
+    tls_keyfile_password: SecretStr = Field(_NO_SECRET, description="The password of that key.")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
     ] = Field("info", description="Least severe event that is logged.")
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(lambda v: str(v).lower())] = (
+        Field("text", description="Form of the log: lines of text, or an object a line.")
+    )
+    access_log: bool = Field(False, description="Whether every request is logged.")
 
     @property
     def max_body_bytes(self) -> int:
@@ -73,6 +113,28 @@ class Settings(BaseSettings):
     def max_image_pixels(self) -> int:
         """Largest picture, in pixels (width × height)."""
         return self.max_image_megapixels * 1_000_000
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins that CORS lets in."""
+        return tuple(part.strip() for part in self.cors_origins.split(",") if part.strip())
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host == "localhost" or self.host == "::1" or self.host.startswith("127.")
+
+    def keys(self, kind: Literal["api_keys", "admin_keys"]) -> tuple[str, ...]:
+        """The keys of both settings of that name; BadSettings where a file holds none."""
+        value: SecretStr = getattr(self, kind)
+        file: Path | None = getattr(self, f"{kind}_file")
+        text = value.get_secret_value()
+        files = [(f"{PREFIX}{kind.upper()}_FILE", file)] if file else []
+        if text.startswith("@"):
+            files.append((f"{PREFIX}{kind.upper()}", Path(text[1:])))
+            text = ""
+        found = _split_keys(f"{PREFIX}{kind.upper()}", text)
+        return found + tuple(key for place, path in files for key in _read_keys(place, path))
 
     @property
     def required_models(self) -> frozenset[str]:
@@ -94,3 +156,25 @@ def read_settings(flags: Mapping[str, object] | None = None) -> Settings:
         name = str(fault["loc"][0])
         place = f"--{name}" if name in chosen else f"{PREFIX}{name.upper()}"
         raise BadSettings(f"{place}: {fault['msg']}; got '{fault['input']}'") from None
+
+
+def _read_keys(place: str, path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{place}: expected a readable file of keys; got {error}") from None
+    keys = _split_keys(place, text)
+    if not keys:  # an empty file must not open the service
+        raise BadSettings(f"{place}: expected a key a line in '{path}'; got none")
+    return keys
+
+
+def _split_keys(place: str, text: str) -> tuple[str, ...]:
+    keys = tuple(part for part in re.split(r"[,\s]+", text) if part)
+    for key in keys:
+        if not _KEY.fullmatch(key):
+            raise BadSettings(
+                f"{place}: expected keys of 8 to 256 printable ASCII characters; "
+                f"got one of {len(key)}"
+            )
+    return keys
