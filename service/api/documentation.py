@@ -13,7 +13,8 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from service.api.schemas import InferRequest, PredictRequest, RepositoryIndexRequest
+from service.api.operation_schemas import RepositoryIndexRequest
+from service.api.schemas import InferRequest, PredictRequest
 
 _ASSETS = "/docs/assets"
 _STATIC = Path(__file__).parent / "static" / "swagger"

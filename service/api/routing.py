@@ -16,14 +16,22 @@ Handler = Callable[[Request, Model], Awaitable[Response]]
 ModelName = Annotated[str, Path(description="Name of the model.", examples=["digits"])]
 ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
 
+PLATFORM = "onnxruntime_onnx"  # as Triton calls ours
 _ERRORS = {
     400: "Malformed, or not what the model takes.",
+    401: "The route asks for a key.",
+    403: "The key does not open this route, or nothing does.",
     404: "No such model, version or layer.",
     405: "The path exists, with another method.",
+    408: "The body took too long to arrive.",
+    409: "In conflict with what is there.",
     413: "Larger than a limit.",
     415: "A type of body that this route does not read.",
+    429: "The queue is full; Retry-After says when to come again.",
     500: "A fault of the server; the sentence has an id that is also in its log.",
+    501: "Not implemented.",
     503: "The model, or the server, cannot answer now.",
+    504: "The deadline of the request passed before it was run.",
 }
 
 
@@ -33,6 +41,13 @@ def documented(
     """The responses of a route for the documentation: the good one, then each possible error."""
     faults = {code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 405, 500)}
     return {200: {"model": answer, "description": description}, **dict(sorted(faults.items()))}
+
+
+def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """A body in JSON for the documentation of a route that reads it as bytes."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def add_model_route(

@@ -144,21 +144,6 @@ class PredictResponse(BaseModel):
     predictions: list[LabelledPrediction | list[Any] | dict[str, Any] | float | int | bool | None]
 
 
-class RepositoryIndexRequest(BaseModel):
-    """An empty body does the same as `{}`."""
-
-    ready: bool = Field(False, description="Only the versions that can answer.")
-
-
-class RepositoryEntry(BaseModel):
-    """One version that was found; `reason` says why it is unavailable."""
-
-    name: str = Field(examples=["digits"])
-    version: str = Field(examples=["1"])
-    state: Literal["READY", "UNAVAILABLE"]
-    reason: str = Field(examples=[""])
-
-
 class Quantiles(BaseModel):
     """Quantiles over the channels, by linear interpolation."""
 
@@ -250,7 +235,7 @@ class NormalizationReport(BaseModel):
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
     checks: BundleChecks
-    row_by_row: bool = Field(description="Rows are run alone: kernels here see the batch size.")
+    row_by_row: bool = Field(description="Each row is run alone; `checks.here` says why.")
     forced: list[str] = Field(description="Errors that were overridden when it was built.")
     layers: list[LayerReport]
 

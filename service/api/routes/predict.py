@@ -12,14 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import schemas
-from service.api.dependencies import (
-    Context,
-    context_of,
-    json_response,
-    limited_stream,
-    parse_json,
-    read_body,
-)
+from service.api.bodies import limited_stream, parse_json, read_body
+from service.api.dependencies import Context, context_of, json_response
 from service.api.elements import from_json, json_kind
 from service.api.routing import add_model_route, documented
 from service.errors import InvalidRequest, UnsupportedType, shorten
@@ -71,7 +65,7 @@ async def _inputs(request: Request, model: Model) -> dict[str, Array]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     context = context_of(request)
     if kind == "application/json":
-        return _instances(model.inputs, parse_json(await read_body(request)))
+        return _instances(model.inputs, parse_json(await read_body(request), context.limits.json))
     if kind == "multipart/form-data":
         return await _picture(context, model, await _file_field(request))
     body = await read_body(request)
@@ -92,7 +86,7 @@ async def _picture(context: Context, model: Model, data: bytes) -> dict[str, Arr
         )
     loop = asyncio.get_running_loop()
     array = await loop.run_in_executor(
-        context.executor, picture_input, data, how, context.max_image_pixels
+        context.executor, picture_input, data, how, context.limits.image_pixels
     )
     spec = model.inputs[0]
     check_shape(spec, array.shape)
