@@ -25,6 +25,7 @@ from service.logs import Log
 from service.peers import Peers
 from service.registry import load_registry
 from service.settings import Settings
+from service.watch import Watcher, WatchLimits
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,10 @@ def create_app(
         logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
         limits = _queue_limits(settings)
-        registry = load_registry(settings.models, threads, limits, settings.required_models)
+        watcher = Watcher(_watch_limits(settings))
+        registry = load_registry(
+            settings.models, threads, limits, settings.required_models, watcher
+        )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
             sum(entry.model is not None for entry in registry.index()),
@@ -66,6 +70,7 @@ def create_app(
         on_loaded()
         control = Control(registry, peers or Peers(), threads)
         with (
+            closing(watcher),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
@@ -131,6 +136,16 @@ def _limits(settings: Settings) -> Limits:
         body_timeout_s=settings.body_timeout_s,
         image_pixels=settings.max_image_pixels,
         json=JsonLimits(settings.max_json_depth, settings.max_json_values),
+    )
+
+
+def _watch_limits(settings: Settings) -> WatchLimits:
+    return WatchLimits(
+        sample=settings.drift_sample,
+        budget=settings.drift_budget,
+        step_s=settings.drift_step_s,
+        steps=settings.drift_windows,
+        level=settings.drift_alpha,
     )
 
 

@@ -6,19 +6,25 @@ are answered meanwhile.
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
+from service.drift.plain import from_plain, to_plain
+from service.drift.report import describe
 from service.errors import FoldserveError
 from service.metrics import Snapshot, render, take_snapshot
+from service.model import Model
 from service.peers import Peers
 from service.registry import Registry
+from service.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-_METRICS_TIMEOUT_S = 2.0
+_METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = 2.0
 
 
 class Control:
@@ -61,6 +67,38 @@ class Control:
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 
+    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, object]:
+        """The drift of a version in the last `seconds`, over all workers."""
+        now = time.time()
+        own = self._seen(watch, now, seconds)
+        others = await self._peers.ask(
+            _DRIFT_TIMEOUT_S,
+            do="drift",
+            name=model.name,
+            version=str(model.version),
+            seconds="" if seconds is None else str(seconds),
+        )
+        seen = [own, *(answer for answer in others.values() if answer)]
+        merged = from_plain(own["stretch"])
+        for other in seen[1:]:
+            merged.merge(from_plain(other["stretch"]))
+        started = min(one["stretch"]["layers"]["started"] for one in seen)
+        return {
+            "model_name": model.name,
+            "model_version": str(model.version),
+            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
+            "dropped": sum(one["dropped"] for one in seen),
+            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
+            "window_s": max(0.0, now - started),
+        }
+
+    async def reset_drift(self, model: Model) -> None:
+        """Begins a new window in all workers."""
+        if model.watch is not None:
+            model.watch.monitor.reset()
+        version = str(model.version)
+        await self._peers.ask(_DRIFT_TIMEOUT_S, do="reset", name=model.name, version=version)
+
     def close(self) -> None:
         """Ends the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -77,12 +115,35 @@ class Control:
     async def _answer(self, question: dict[str, str]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
+        if question["do"] in ("drift", "reset"):
+            return self._answer_drift(question)
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
         except FoldserveError as error:
             return str(error)
         return None
+
+    def _answer_drift(self, question: dict[str, str]) -> object:
+        try:
+            watch = self._registry.get(question["name"], question["version"]).watch
+        except FoldserveError:  # it is loaded here a little later, or gone a little earlier
+            return None
+        if watch is None:
+            return None
+        if question["do"] == "reset":
+            watch.monitor.reset()
+            return None
+        seconds = float(question["seconds"]) if question["seconds"] else None
+        return self._seen(watch, time.time(), seconds)
+
+    def _seen(self, watch: Watch, now: float, seconds: float | None) -> dict[str, Any]:
+        monitor = watch.monitor
+        return {
+            "stretch": to_plain(monitor.read(now, seconds)),
+            "dropped": monitor.dropped,
+            "first_nonfinite": monitor.first_nonfinite,
+        }
 
     def _snapshot(self) -> Snapshot:
         return take_snapshot(self._registry, self._threads, self.responses)

@@ -23,6 +23,7 @@ from service.statistics import ModelStatistics
 from service.tensors import Array, TensorSpec
 from service.threads import hand_over_seconds
 from service.verification import SEED, check_frozen, fixed_batch, random_inputs
+from service.watch import Watch, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Model:
     statistics: ModelStatistics
     threads: int  # of a run while nothing else runs; of any other, one
     load_seconds: dict[str, float]  # by phase
+    watch: Watch | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -92,7 +94,10 @@ class Model:
         the default, 2. The run must begin within `timeout_s`. Raises InferenceFailed, QueueFull,
         DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run.
         """
-        return await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
+        outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
+        if self.watch is not None:
+            self.watch.offer(inputs)
+        return outputs
 
     def close(self) -> None:
         """Refuses what waits; a run in progress is finished."""
@@ -104,10 +109,12 @@ def load_model(
     threads: int,
     limits: QueueLimits | None = None,
     executor: Executor | None = None,
+    watcher: Watcher | None = None,
 ) -> Model:
     """Loads and verifies the network of a bundle; BadBundle when it must not be served.
 
     Runs that do not happen on the event loop happen in `executor`, at most `threads` at once.
+    `watcher` samples what is answered, where there is one.
     """
     limits, executor = limits or QueueLimits(), executor or ThreadPoolExecutor(threads, "run")
     began = time.perf_counter()
@@ -131,6 +138,7 @@ def load_model(
         statistics,
         threads if wide else 1,
         phases,
+        None if watcher is None else watcher.watch(bundle),
     )
     _log(model, phases)
     return model

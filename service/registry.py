@@ -22,6 +22,7 @@ from service.errors import FoldserveError, LoadFailed, NotFound, NotReady, short
 from service.manifest import MODEL
 from service.model import Model, load_model
 from service.repository import VERSION, Place, Signature, Unreadable, find_places, find_versions
+from service.watch import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,11 @@ class Registry:
 
 
 def load_registry(
-    folder: Path, threads: int, limits: QueueLimits | None = None, required: Iterable[str] = ()
+    folder: Path,
+    threads: int,
+    limits: QueueLimits | None = None,
+    required: Iterable[str] = (),
+    watcher: Watcher | None = None,
 ) -> Registry:
     """Loads every bundle `folder/<name>/<version>/`; what fails is kept with its reason."""
     executor = ThreadPoolExecutor(threads, "run")  # shared: runs compete for the processors
@@ -211,7 +216,7 @@ def load_registry(
         began = time.perf_counter()
         bundle = open_bundle(place)
         read_s = time.perf_counter() - began
-        model = load_model(bundle, threads, limits, executor)
+        model = load_model(bundle, threads, limits, executor, watcher)
         model.load_seconds["read"] = read_s
         return model
 

@@ -96,6 +96,21 @@ class Settings(BaseSettings):
     tls_certfile: Path | None = Field(None, description="Certificate chain (PEM): serves HTTPS.")
     tls_keyfile: Path | None = Field(None, description="Its private key (PEM).")
     tls_keyfile_password: SecretStr = Field(_NO_SECRET, description="The password of that key.")
+    drift_sample: int = Field(
+        16, ge=0, le=10**6, description="1 request in so many is watched for drift; 0 for none."
+    )
+    drift_budget: float = Field(
+        0.02, gt=0, le=1, description="Largest share of a processor's time for watching."
+    )
+    drift_step_s: float = Field(
+        300, ge=1, le=86_400, description="Length of the windows in which traffic is kept."
+    )
+    drift_windows: int = Field(
+        12, ge=1, le=1000, description="How many windows are kept; older traffic is forgotten."
+    )
+    drift_alpha: float = Field(
+        0.01, gt=0, lt=0.5, description="Probability of an alarm where nothing has moved."
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
     ] = Field("info", description="Least severe event that is logged.")

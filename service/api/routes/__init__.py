@@ -5,6 +5,7 @@ Statistics come first: `/v2/models/stats` is not a model.
 
 from service.api.routes import (
     configuration,
+    drift,
     inference,
     logging,
     metrics,
@@ -20,6 +21,7 @@ ROUTERS = (
     configuration.router,
     predict.router,
     normalization.router,
+    drift.router,
     repository.router,
     logging.router,
     metrics.router,
