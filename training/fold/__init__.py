@@ -27,6 +27,7 @@ from training.fold.report import BranchMerge, FoldReport, LayerFold
 from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
 from training.fold.tidy import tidy
+from training.shapes import infer_shapes
 
 __all__ = [
     "FOLDED",
@@ -62,8 +63,8 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     """
     started = perf_counter()
     working = ir.from_proto(model)
+    infer_shapes(working)
     layers = find_layers(working)
-    graph.infer_shapes(working, model)
     merges = merge_branches(working, layers)
     fold_layers(working, layers, RULES)
     note_refusals(layers, merges)
