@@ -21,6 +21,7 @@ from training.fold.affine import Line, Normalization, channels_of, read_normaliz
 from training.fold.apply import FOLDED, folded_layers
 from training.fold.engine import Layer, find_layers, fold_layers
 from training.fold.equivalence import Equivalence, prove
+from training.fold.inlining import inline_functions
 from training.fold.merging import merge_branches, note_refusals
 from training.fold.refusal import Refusal
 from training.fold.report import BranchMerge, FoldReport, LayerFold
@@ -63,6 +64,7 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     """
     started = perf_counter()
     working = ir.from_proto(model)
+    inline_functions(working)
     infer_shapes(working)
     layers = find_layers(working)
     merges = merge_branches(working, layers)

@@ -262,24 +262,6 @@ def test_a_layer_in_a_branch_is_listed_and_left() -> None:
     assert layer.refusal == "it is inside the subgraph 'then', where nothing is folded"
 
 
-def test_a_layer_in_a_function_is_listed_and_left() -> None:
-    names = ["x", "s", "b", "m", "v"]
-    body = helper.make_node("BatchNormalization", names, ["y"], name="inner")
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
-    function = helper.make_function("own", "block", names, ["y"], [body], opsets[:1])
-    graph = helper.make_graph(
-        [helper.make_node("block", names, ["y"], domain="own")],
-        "graph",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", C])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", C])],
-        [numpy_helper.from_array(np.ones(C, np.float32), name) for name in names[1:]],
-    )
-    model = helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=8)
-    result = fold(model)
-    assert _refusals(result) == ["it is inside the function 'block', where nothing is folded"]
-    assert len(result.model.functions) == 1
-
-
 def test_an_activation_before_the_layer_is_refused_in_words() -> None:
     builder = Builder()
     builder.normalize(builder.op("Relu", [_conv(builder)], "r", name="relu"), "y", C)
