@@ -7,11 +7,13 @@ from types import MappingProxyType
 
 from training.fold.operators import (
     add,
+    average,
     blocks,
     concat,
     conv,
     convtranspose,
     einsum,
+    gather,
     gemm,
     matmul,
     maximum,
@@ -19,21 +21,27 @@ from training.fold.operators import (
     multiply,
     normalization,
     pad,
+    repeat,
     reshape,
     resize,
     same,
+    sample,
+    slices,
     split,
+    total,
     transpose,
 )
 from training.fold.way import Operator
 
 _ALL: tuple[Operator, ...] = (
     add,
+    average,
     blocks,
     concat,
     conv,
     convtranspose,
     einsum,
+    gather,
     gemm,
     matmul,
     maximum,
@@ -41,10 +49,14 @@ _ALL: tuple[Operator, ...] = (
     multiply,
     normalization,
     pad,
+    repeat,
     reshape,
     resize,
+    sample,
     same,
+    slices,
     split,
+    total,
     transpose,
 )
 
