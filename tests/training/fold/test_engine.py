@@ -266,7 +266,9 @@ def test_an_activation_before_the_layer_is_refused_in_words() -> None:
     builder = Builder()
     builder.normalize(builder.op("Relu", [_conv(builder)], "r", name="relu"), "y", C)
     result = fold(_model(builder, "y"))
-    assert _refusals(result) == ["backward: it comes from Relu 'relu', which no line can pass"]
+    assert _refusals(result) == [
+        "backward: it comes from Relu 'relu', which no line with a shift can pass"
+    ]
 
 
 def test_a_layer_on_the_input_is_refused_in_words() -> None:

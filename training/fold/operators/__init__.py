@@ -6,6 +6,7 @@ None of them knows another: what is between them is a `Field`. `RESPONSES` has t
 from types import MappingProxyType
 
 from training.fold.operators import (
+    activation,
     add,
     average,
     blocks,
@@ -13,6 +14,7 @@ from training.fold.operators import (
     conv,
     convtranspose,
     einsum,
+    extreme,
     gather,
     gemm,
     matmul,
@@ -21,6 +23,7 @@ from training.fold.operators import (
     multiply,
     normalization,
     pad,
+    recurrent,
     repeat,
     reshape,
     resize,
@@ -34,6 +37,7 @@ from training.fold.operators import (
 from training.fold.way import Operator
 
 _ALL: tuple[Operator, ...] = (
+    activation,
     add,
     average,
     blocks,
@@ -41,6 +45,7 @@ _ALL: tuple[Operator, ...] = (
     conv,
     convtranspose,
     einsum,
+    extreme,
     gather,
     gemm,
     matmul,
@@ -49,6 +54,7 @@ _ALL: tuple[Operator, ...] = (
     multiply,
     normalization,
     pad,
+    recurrent,
     repeat,
     reshape,
     resize,
@@ -61,3 +67,5 @@ _ALL: tuple[Operator, ...] = (
 )
 
 RESPONSES = MappingProxyType({name: kind for kind in _ALL for name in kind.OP_TYPES})
+# What passes a line without a shift only in place of the whole layer, which then goes.
+LINEAR = MappingProxyType({n: k for n, k in RESPONSES.items() if n not in activation.OP_TYPES})
