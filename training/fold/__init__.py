@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from training import graph
-from training.fold.affine import Line, Normalization, channels_of, read_normalization
+from training.fold.affine import Line, Normalization, channels_of, epsilon_of, read_normalization
 from training.fold.apply import FOLDED, folded_layers
 from training.fold.engine import Layer, find_layers, fold_layers
 from training.fold.equivalence import Equivalence, prove
@@ -109,7 +109,7 @@ def _describe(layer: Layer) -> LayerFold:
         node=graph.node_name(layer.node),
         operator=layer.node.op_type,
         channels=channels_of(layer.node) if isinstance(read, Refusal) else read.channels,
-        epsilon=float(graph.attribute(layer.node, "epsilon", 1e-5)),
+        epsilon=epsilon_of(layer.node),
         rule=done.rule if done else None,
         folded_into=done.folded_into if done else None,
         refusal=str(outcome) if isinstance(outcome, Refusal) else None,

@@ -3,8 +3,8 @@
     (m·x + s)·Wᵀ + Wb = x·(W·diag m)ᵀ + (Wb + W·s)
 
 W is [directions, gates·hidden, features]; B, which may be absent, is [directions,
-2·gates·hidden], the first half Wb, the second the recurrent one. Every gate adds Wb outside of what the state goes
-through, also that of GRU. The features are axis 2 of X, whatever the layout.
+2·gates·hidden], the first half Wb, the second the recurrent one. Every gate adds Wb outside of what
+the state goes through, also that of GRU. The features are axis 2 of X, whatever the layout.
 """
 
 import numpy as np
