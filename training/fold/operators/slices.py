@@ -1,6 +1,6 @@
 """Slice: the line is cut with the tensor; what is cut off goes through the identity, m = 1, s = 0.
 
-Along an axis on which the line is everywhere the same there is nothing to cut. Starts, ends, axes
+Along an axis on which the line is everywhere the same there is nothing to cut, wherever. Starts, ends, axes
 and steps are attributes in older opsets and inputs in newer ones, any step but zero.
 """
 
@@ -20,7 +20,7 @@ _GIVEN = ("starts", "ends", "axes", "steps")  # as attributes, or as inputs 1 to
 def backward(node: ir.Node, output: int, field: Field) -> Ways:
     cut = _cut(node, field.rank)
     if isinstance(cut, Refusal):
-        return cut if field.varies else on(field)
+        return cut if _meets(node, field) else on(field)
     dims = graph.shape(node.inputs[0]) if node.inputs[0] is not None else None
     shape, places = list(field.shape), [slice(None)] * field.rank
     for axis in set(cut) & set(field.varies):
@@ -41,7 +41,7 @@ def forward(node: ir.Node, position: int, field: Field) -> Ways:
         return Refusal(f"it says where {graph.describe(node)} cuts")
     cut = _cut(node, field.rank)
     if isinstance(cut, Refusal):
-        return cut if field.varies else on(field)
+        return cut if _meets(node, field) else on(field)
     kept = slice(None)
     places = tuple(cut.get(a, kept) if a in field.varies else kept for a in range(field.rank))
     part = field.each(lambda array: array[places])
@@ -61,10 +61,20 @@ def _cut(node: ir.Node, rank: int) -> dict[int, slice] | Refusal:
         return Refusal(f"where {graph.describe(node)} cuts is not given")
     axes = axes if axes is not None else list(range(len(starts)))
     steps = steps if steps is not None else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        return Refusal(f"where {graph.describe(node)} cuts cannot be read")
     return {
         axis % rank: slice(start, _end(end, step), step)
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
     }
+
+
+def _meets(node: ir.Node, field: Field) -> bool:
+    """Whether a cut whose places are computed may be along an axis on which the line varies."""
+    axes = integers(node, "axes", 3)
+    if axes is None or isinstance(axes, Refusal):
+        return bool(field.varies)
+    return bool({axis % field.rank for axis in axes} & set(field.varies))
 
 
 def _end(end: int, step: int) -> int | None:

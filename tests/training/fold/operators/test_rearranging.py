@@ -89,6 +89,17 @@ def test_a_slice_of_an_old_opset_has_attributes() -> None:
     folds(builder, IMAGE, ["Conv", "Slice"], opset=9)
 
 
+def test_a_cut_that_is_computed_passes_a_line_along_no_other_axis() -> None:
+    builder = Builder(1)
+    end = builder.op("Unsqueeze", [builder.op("Gather", ["size", "two"], "g"), "zero"], "end")
+    builder.nodes.insert(0, helper.make_node("Shape", ["x"], ["size"]))
+    builder.constant("two", np.array(2)), _ints(builder, "zero", 0)
+    builder.op("Slice", [_conv(builder), "zero", end, _ints(builder, "axis", 2)], "p")
+    builder.normalize("p", "y", C)
+    model = builder.model({"x": ["N", *IMAGE[1:]]}, ["y"])
+    assert fold(model).report.folded == 1
+
+
 def test_a_scalar_index_takes_the_axis_of_the_rows_away() -> None:
     builder = Builder(2)
     row = builder.op("Unsqueeze", [_gather(builder, _conv(builder), 1, axis=0), "zero"], "u")
