@@ -1,6 +1,6 @@
 """Slice: the line is cut with the tensor; what is cut off goes through the identity, m = 1, s = 0.
 
-Along an axis on which the line is everywhere the same there is nothing to cut, wherever. Starts, ends, axes
+Along an axis on which the line is everywhere the same there is nothing to cut. Starts, ends, axes
 and steps are attributes in older opsets and inputs in newer ones, any step but zero.
 """
 
