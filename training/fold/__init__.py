@@ -28,6 +28,7 @@ from training.fold.report import BranchMerge, FoldReport, LayerFold
 from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
 from training.fold.tidy import tidy
+from training.onnx_files import file_size
 from training.shapes import infer_shapes
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "prove",
     "read_normalization",
 ]
+
+_HEAVY = 2**20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +79,8 @@ def fold(model: onnx.ModelProto) -> FoldResult:
         layers=tuple(_describe(layer) for layer in layers),
         nodes_before=len(model.graph.node),
         nodes_after=len(folded.graph.node),
-        bytes_before=model.ByteSize(),
-        bytes_after=folded.ByteSize(),
+        bytes_before=file_size(model),
+        bytes_after=file_size(folded),
         seconds=perf_counter() - started,
         merges=merges,
     )
@@ -87,7 +90,12 @@ def fold(model: onnx.ModelProto) -> FoldResult:
 
 def _write(working: ir.Model, model: onnx.ModelProto) -> onnx.ModelProto:
     """The folded network, with what onnx_ir does not carry over, and without what it adds."""
+    heavy = _take_heavy(working.graph)
     folded = ir.to_proto(working)
+    for value in heavy:
+        assert value.const_value is not None
+        folded.graph.initializer.append(ir.to_proto(value.const_value))
+        value.const_value = None
     folded.graph.sparse_initializer.extend(model.graph.sparse_initializer)
     folded.training_info.extend(model.training_info)
     inputs = {value.name for value in folded.graph.input}
@@ -98,6 +106,18 @@ def _write(working: ir.Model, model: onnx.ModelProto) -> onnx.ModelProto:
     del folded.graph.value_info[:]
     folded.graph.value_info.extend(kept)
     return folded
+
+
+def _take_heavy(main: ir.Graph) -> list[ir.Value]:
+    """Takes the large constants out of the graph, so that they can be written one by one and let go
+    of: the folded weights are never held twice."""
+    values = [v for v in main.initializers.values() if not v.is_graph_input()]
+    heavy = [v for v in values if v.const_value is not None and v.const_value.nbytes >= _HEAVY]
+    for value in heavy:
+        assert value.const_value is not None
+        value.const_value.name = value.name
+        del main.initializers[value.name or ""]
+    return heavy
 
 
 def _describe(layer: Layer) -> LayerFold:
