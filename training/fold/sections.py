@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-from training.graph import without_weights
+from training.shapes import without_weights
 
 _KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 Types = Mapping[str, onnx.TypeProto]
