@@ -26,7 +26,7 @@ def infer_shapes(model: ir.Model) -> None:
 
     Where inference fails, they stay unknown.
     """
-    light = _light(model)
+    light = without_weights(model)
     for _ in range(_ROUNDS):
         try:
             light = onnx.shape_inference.infer_shapes(light, data_prop=True)
@@ -72,7 +72,7 @@ def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
     return dimension.dim_param or None
 
 
-def _light(model: ir.Model) -> onnx.ModelProto:
+def without_weights(model: ir.Model) -> onnx.ModelProto:
     """The same network for shape inference: large constants are declared, not copied."""
     functions = map(ir.serde.serialize_function, model.functions.values())
     light = onnx.ModelProto(ir_version=max(model.ir_version, 4), functions=functions)
@@ -116,28 +116,6 @@ def _small_result(node: ir.Node) -> ir.TensorProtocol | None:
     if array is None or array.size > _SMALL:
         return None
     return ir.tensor(array, name=node.outputs[0].name)
-
-
-def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network, node by node, for shape inference: large constants are declared."""
-    light = onnx.ModelProto(ir_version=max(proto.ir_version, 4), functions=proto.functions)
-    light.opset_import.extend(proto.opset_import)
-    inner, given = light.graph, proto.graph
-    for field in ("node", "input", "output", "value_info"):
-        getattr(inner, field).extend(getattr(given, field))
-    _name_free_sizes(inner)
-    inputs = {value.name for value in given.input}
-    for tensor in given.initializer:
-        if prod(tensor.dims) <= _SMALL:
-            inner.initializer.append(tensor)
-        elif tensor.name not in inputs:
-            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            inner.input.append(info)
-    for node in inner.node:
-        if node.op_type in _SHAPE_KEPT:
-            same = onnx.helper.make_node("Identity", list(node.input[:1]), list(node.output[:1]))
-            node.CopyFrom(same)
-    return light
 
 
 def _declare_constant(

@@ -16,6 +16,7 @@ from training.constant_operators import EVALUATED
 from training.fold.apply import FOLDED, sweep
 from training.fold.engine import Layer
 from training.fold.flattening import ARITHMETIC, IR_FREE_INITIALIZERS, simplify_shape
+from training.fold.padding import take_padding_in
 from training.graph import Names
 
 # What each adds or multiplies without effect, and whether only as the second operand.
@@ -36,6 +37,10 @@ def tidy(model: ir.Model, layers: Sequence[Layer]) -> None:
         if model.ir_version >= IR_FREE_INITIALIZERS and _is_stored_as_well(node):
             released += _store(node)
             continue
+        padding = take_padding_in(node)
+        if padding is not None:
+            released += [value for value in padding.inputs if value is not None]
+            model.graph.remove(padding, safe=True)
         shape = simplify_shape(node, names, model.ir_version)
         released += [shape] if shape is not None else []
         given = _passed(node)

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.folds import equal
 from tests.graphs import PARAMETERS, Builder, operators
 from training.fold import fold
+from training.fold.float64 import evaluate
 
 C = 4
 IMPORTS = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
@@ -86,6 +87,16 @@ def test_functions_in_functions_are_inlined_and_their_layers_folded() -> None:
     ]
     x = np.random.default_rng(0).standard_normal((2, C, 6, 6)).astype(np.float32)
     equal(model, result.model, {"x": x})
+
+
+def test_the_proof_evaluates_functions_in_whatever_order_they_are_listed() -> None:
+    inputs = ["x", "w0", *(f"bn0.{name}" for name in PARAMETERS)]
+    functions, x = [norm(), filtered(), block()], np.ones((2, C, 6, 6), np.float32)
+    answers = [
+        evaluate(network([node("Block", inputs, ["y", "z"])], order, ["y"]), {"x": x})["y"]
+        for order in (functions, functions[::-1])
+    ]
+    assert np.array_equal(*answers)
 
 
 def test_a_layer_folds_into_what_a_function_holds() -> None:

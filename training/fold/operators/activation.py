@@ -29,6 +29,8 @@ def forward(node: ir.Node, position: int, field: Field) -> Ways:
 def _refused(node: ir.Node, field: Field, how: str) -> Refusal | None:
     if field.has_shift:
         return Refusal(f"it {how} {graph.describe(node)}, which no line with a shift can pass")
+    if field.is_identity:  # what is left of the line has to be in a constant on this side
+        return Refusal(f"nothing of it is left to pass {graph.describe(node)}")
     smallest = float(field.multiplier.min())
     if smallest < 0:
         words = f"which no multiplier of {smallest:g} can pass"
