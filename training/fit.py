@@ -56,7 +56,7 @@ class Trainer:
     def __init__(self, config: TrainingConfig, data: Dataset, folder: Path) -> None:
         self.config, self.data, self.folder = config, data, folder
         torch.manual_seed(config.seed)
-        self.network = build_for_training(config.network).train()
+        self.network = build_for_training(config.network, config.norm).train()
         channels_last(self.network)
         limit = config.train_images or len(data.train_images)
         self.images = as_tensor(data.train_images[:limit])

@@ -44,13 +44,13 @@ def train(
     largest over the layers).
     """
     network, checkpoint = fit(config, data, folder, resume=resume, report=report)
-    if not checkpoint.population:
+    if "accuracy_population" not in checkpoint.metrics:
         moments = estimate(network, _training_batches(config, data))
         statistics = as_statistics(moments)
         checkpoint.metrics["accuracy_moving_average"] = accuracy_on_test(network, data)
-        distances = distance(network, statistics).values()
-        checkpoint.metrics["mean_distance"] = max(mean for mean, _ in distances)
-        checkpoint.metrics["variance_distance"] = max(var for _, var in distances)
+        distances = distance(network, statistics).values()  # none without batch normalization
+        checkpoint.metrics["mean_distance"] = max((mean for mean, _ in distances), default=0.0)
+        checkpoint.metrics["variance_distance"] = max((var for _, var in distances), default=0.0)
         freeze(network, statistics)
         checkpoint.metrics["accuracy_population"] = accuracy_on_test(network, data)
         checkpoint.population = statistics
@@ -62,13 +62,13 @@ def frozen_network(
     checkpoint: Checkpoint, statistics: Statistics
 ) -> tuple[nn.Module, dict[str, Provenance]]:
     """The trained network with the chosen statistics frozen, in eval mode, and their provenance."""
-    network = build(checkpoint.config.network)
+    network = build(checkpoint.config.network, norm=checkpoint.config.norm)
     network.load_state_dict(checkpoint.model)
     provenance = {
         name: describe(name, layer) for name, layer in normalization_layers(network).items()
     }
     if statistics == "population":
-        if not checkpoint.population:
+        if "accuracy_population" not in checkpoint.metrics:
             raise UnusableInput(
                 "expected a finished run with population statistics; go on with "
                 "`foldserve train … --resume`, or choose --statistics moving-average"

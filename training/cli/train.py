@@ -18,6 +18,10 @@ Preset = Annotated[str, typer.Argument(help="mnist-cnn, mnist-mlp, fashion-cnn, 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; default runs/NAME.")]
 Data = Annotated[Path | None, typer.Option(help="Folder with the data set's IDX files.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+Normalization = Annotated[
+    str | None,
+    typer.Option("--norm", help="Normalization in place of PyTorch's; see docs/normalization.md."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation, dropout.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
 Models = Annotated[Path | None, typer.Option("--bundle", help="Also write a bundle in here.")]
@@ -29,6 +33,7 @@ def train(
     data: Data = None,
     epochs: Epochs = None,
     seed: Seed = None,
+    norm: Normalization = None,
     resume: Resume = False,
     models: Models = None,
     statistics: StatisticsOption = Estimate.population,
@@ -48,7 +53,7 @@ def train(
     from training.config import load_config
     from training.data import load
 
-    config = load_config(preset).replace(epochs=epochs, seed=seed)
+    config = load_config(preset).replace(epochs=epochs, seed=seed, norm=norm)
     folder = out or Path("runs") / config.name
     dataset = load(config.dataset, data)
     started = time.monotonic()

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from training.normalization.batch_function import channels, compute_type
@@ -124,9 +123,3 @@ class L1BatchNorm1d(_Rank1d, L1BatchNorm):
 
 class L1BatchNorm2d(_Rank2d, L1BatchNorm):
     """Of feature maps [N, C, H, W]."""
-
-
-def weighted_mean(parts: list[tuple[int, Tensor]]) -> Tensor:
-    """The mean of vectors [C], each with the number of values that it stands for; float64."""
-    total = sum(count for count, _ in parts)
-    return torch.stack([count * vector.double() for count, vector in parts]).sum(0) / total
