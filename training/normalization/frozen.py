@@ -49,7 +49,7 @@ class FrozenBatchNorm2d(nn.Module):
         """A frozen copy of a layer; ValueError where it tracks no statistics."""
         if layer.running_mean is None or layer.running_var is None:
             raise ValueError("expected running statistics to freeze, found none")
-        made = cls(layer.num_features, layer.eps)
+        made = cls(layer.num_features, layer.eps).to(layer.running_mean)
         pairs = (
             (made.weight, layer.weight),
             (made.bias, layer.bias),
