@@ -35,7 +35,13 @@ PROOF_ROWS = 32
 
 
 def train(
-    config: TrainingConfig, data: Dataset, folder: Path, *, resume: bool, report: Report
+    config: TrainingConfig,
+    data: Dataset,
+    folder: Path,
+    *,
+    resume: bool,
+    report: Report,
+    processes: int = 1,
 ) -> Checkpoint:
     """Trains, estimates the population statistics, and keeps both with their accuracies.
 
@@ -43,7 +49,9 @@ def train(
     `accuracy_population`, `mean_distance` and `variance_distance` (see `population.distance`; the
     largest over the layers).
     """
-    network, checkpoint = fit(config, data, folder, resume=resume, report=report)
+    network, checkpoint = fit(
+        config, data, folder, resume=resume, report=report, processes=processes
+    )
     if "accuracy_population" not in checkpoint.metrics:
         moments = estimate(network, _training_batches(config, data))
         statistics = as_statistics(moments)
