@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,7 +30,6 @@ from training.fold import fold  # noqa: E402
 
 OURS, UNFOLDED = "foldserve", "unfolded"
 TOOL_TIMEOUT_S = 120
-PICTURES = {"mnist-cnn": (1, 28, 28), "mnist-mlp": (1, 28, 28), "fashion-cnn": (1, 28, 28)}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def networks(only: str) -> Iterator[Case]:
     except ImportError:
         print("The networks are left out: PyTorch is not installed.\n")
         return
-    for name in (name for name in NETWORKS if only in name):
+    for name, architecture in NETWORKS.items():
+        if only not in name:
+            continue
         torch.manual_seed(0)
         network = build(name)
         for module in network.modules():
@@ -60,7 +62,7 @@ def networks(only: str) -> Iterator[Case]:
                 assert module.running_var is not None
                 module.running_mean.normal_(0, 0.3)
                 module.running_var.uniform_(0.5, 2)
-        example = torch.zeros(1, *PICTURES.get(name, (3, 224, 224)))
+        example = torch.zeros(1, *architecture.row)
         yield Case(name, export(network, example, Signature()), {}, rows=2)
 
 
@@ -85,7 +87,8 @@ def run_tool(name: str, python: str, source: Path, target: Path, count: int) -> 
 
 
 def measure(case: Case, index: int, folders: dict[str, Path], arguments: Arguments) -> list[Result]:
-    """One result for each tool, in the order of the columns."""
+    """One result for each tool, in the order of the columns. The networks are let go of again:
+    together they would not fit into memory."""
     judge = Judge(case)
     files = {UNFOLDED: case.model, OURS: fold(case.model).model}
     results = [judge.judge(name, model) for name, model in files.items()]
@@ -97,7 +100,14 @@ def measure(case: Case, index: int, folders: dict[str, Path], arguments: Argumen
             results.append(judge.judge(name, None, "invalid"))
     if arguments.latency:
         judge.time(results)
+    for result in results:
+        result.model = None
     return results
+
+
+def without_model(case: Case) -> Case:
+    """What is left when its network has been written to a file."""
+    return replace(case, model=onnx.ModelProto())
 
 
 def main() -> None:
@@ -108,17 +118,22 @@ def main() -> None:
     parser.add_argument("--no-latency", dest="latency", action="store_false")
     arguments = Arguments(**vars(parser.parse_args()))
     generated = (case for case in cases() if arguments.only in case.name)
-    found = [*networks(arguments.only), *generated]
+    found = list[Case]()
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary, "source")
         source.mkdir()
-        for index, case in enumerate(found):
+        for index, case in enumerate(chain(networks(arguments.only), generated)):
             onnx.save(case.model, source / f"{index:03}.onnx")
+            found.append(without_model(case))
         folders, marks = dict[str, Path](), dict[str, dict[int, str]]()
         for number, name in enumerate(TOOLS):
             folders[name] = Path(temporary, str(number))
             marks[name] = run_tool(name, arguments.python, source, folders[name], len(found))
-        rows = [(c.name, measure(c, i, folders, arguments)) for i, c in enumerate(found)]
+        rows = list[tuple[str, list[Result]]]()
+        for index, case in enumerate(found):
+            print(f"{case.name} ({index + 1} of {len(found)})", file=sys.stderr)
+            loaded = replace(case, model=onnx.load(source / f"{index:03}.onnx"))
+            rows.append((case.name, measure(loaded, index, folders, arguments)))
     table.add_marks(rows, marks)
     table.print_all(rows, OURS, UNFOLDED)
 

@@ -16,6 +16,7 @@ from training.fold.float64 import evaluate, to_float64
 from training.fold.latency import run_in_turns
 
 LATENCY_BUDGET_S = 1.0
+NO_FILE = "no file"
 # Chance moves the error of a right fold by small factors where an answer is near zero; a wrong one
 # is off by orders. The column has the figure itself.
 WRONG_FACTOR = 10.0
@@ -48,7 +49,7 @@ class Judge:
         self._limit = WRONG_FACTOR * max(LIMITS["float16" if half else "float32"], own)
         self._convolutions = _convolutions(case.model)
 
-    def judge(self, tool: str, model: onnx.ModelProto | None, mark: str = "no file") -> Result:
+    def judge(self, tool: str, model: onnx.ModelProto | None, mark: str = NO_FILE) -> Result:
         """The result; `mark` is what a missing model is called."""
         if model is None:
             return Result(tool, mark=mark)

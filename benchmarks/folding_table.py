@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 
-from folding_judge import Result
+from folding_judge import NO_FILE, Result
 
 Rows = list[tuple[str, list[Result]]]
 FASTER = 0.9  # a latency below this share of ours is no chance
@@ -32,7 +32,7 @@ def add_marks(rows: Rows, marks: Mapping[str, Mapping[int, str]]) -> None:
     for index, (_, results) in enumerate(rows):
         for result in results:
             found = marks.get(result.tool, {})
-            if result.model is None:
+            if result.mark in (NO_FILE, "invalid"):
                 result.mark = found.get(-1) or found.get(index) or result.mark
 
 

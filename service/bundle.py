@@ -22,6 +22,12 @@ from service.manifest import FORMAT_VERSION, LAYERS, MANIFEST, SOURCE, STATISTIC
 
 FROZEN_FIELDS = ("scale", "bias", "mean", "var", "multiplier", "shift")
 MOVING_FIELDS = ("moving_mean", "moving_var")
+BASELINE_FIELDS = (
+    "baseline_mean",
+    "baseline_var",
+    "baseline_mean_spread",
+    "baseline_var_spread",
+)
 MANIFEST_LIMIT = 16 * 2**20
 
 Statistics = dict[str, NDArray[np.floating]]
@@ -33,7 +39,8 @@ class Bundle:
     """A verified bundle: its words parsed, its arrays in memory, its networks read on demand.
 
     `statistics[layer][field]` is [C] for every field of FROZEN_FIELDS, and of MOVING_FIELDS where
-    the moving averages of training are known beside the population statistics.
+    the moving averages of training are known beside the population statistics, and of
+    BASELINE_FIELDS where the layer has a drift baseline.
     """
 
     folder: Path
@@ -124,6 +131,7 @@ def _parse_statistics(data: bytes, layers: tuple[Layer, ...]) -> dict[str, Stati
 
 def _layer_statistics(layer: Layer, arrays: dict[str, NDArray[np.floating]]) -> Statistics:
     fields = [*FROZEN_FIELDS, *(f for f in MOVING_FIELDS if f"{layer.name}/{f}" in arrays)]
+    fields += BASELINE_FIELDS if layer.baseline is not None else ()
     found: Statistics = {}
     for field in fields:
         array = arrays.get(f"{layer.name}/{field}")

@@ -90,6 +90,31 @@ class Preprocessing(_Frozen):
         return self
 
 
+class InputBaseline(_Frozen):
+    """Mean and standard deviation of the network's input over the reference images, by channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(ge=0)], ...]
+
+
+class Baseline(_Frozen):
+    """What drift is measured against: `images` reference images, of `source`.
+
+    `kind` is `analytic` where it was computed from the layers' scales and biases, without data. An
+    image is an outlier where its distance is beyond `image_limit`; `image_rate` of the
+    reference images are. `classes` counts their predicted classes.
+    """
+
+    kind: Literal["measured", "analytic"]
+    images: Annotated[int, Field(gt=0)]
+    source: str
+    image_limit: Annotated[float, Field(gt=0)]
+    image_rate: Annotated[float, Field(ge=0, le=1)]
+    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    calibration: tuple[tuple[Annotated[int, Field(gt=0)], float], ...] = ()
+    input: InputBaseline | None = None
+
+
 class Manifest(_Frozen):
     """`manifest.json`: what a bundle is, what it takes and gives, and the digest of every file.
 
@@ -113,6 +138,7 @@ class Manifest(_Frozen):
     metrics: dict[str, float | str] = {}
     checks: Checks
     forced: tuple[str, ...] = ()
+    baseline: Baseline | None = None
     files: dict[str, FileEntry]
 
     @field_validator("name")
@@ -169,6 +195,17 @@ class ProbeOutputs(_Frozen):
     mean_square: str
 
 
+class LayerBaseline(_Frozen):
+    """A layer's numbers in the baseline, beside its vectors: effective degrees of freedom, the
+    smallest effects that are called drift, and what 99.9 % of the images' distances stay below."""
+
+    mean_degrees: Annotated[float, Field(gt=0)]
+    var_degrees: Annotated[float, Field(gt=0)]
+    mean_floor: Annotated[float, Field(gt=0)]
+    var_floor: Annotated[float, Field(gt=0)]
+    distance: Annotated[float, Field(ge=0)]
+
+
 class Layer(_Frozen):
     """One normalization layer of the original network, and where it went.
 
@@ -190,4 +227,5 @@ class Layer(_Frozen):
     rule: str | None = None
     refusal: str | None = None
     probe: ProbeOutputs | None = None
+    baseline: LayerBaseline | None = None
     findings: tuple[str, ...] = ()

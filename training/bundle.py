@@ -34,6 +34,7 @@ from service.manifest import (
     PROBE,
     SOURCE,
     STATISTICS,
+    Baseline,
     Check,
     Checks,
     FileEntry,
@@ -43,6 +44,7 @@ from service.manifest import (
 )
 from service.runtime import OnnxRuntime
 from service.verification import check_batch_invariance, check_frozen
+from training.baseline import Reference, baseline_of, baseline_words
 from training.doctor import Diagnosis, examine, from_onnx
 from training.errors import AnswerIsNo, UnusableInput
 from training.files import sha256_of, sync_folder, write_bytes
@@ -81,15 +83,17 @@ def write_bundle(
     description: Description,
     models: Path,
     inputs: Mapping[str, NDArray[np.generic]] | None = None,
+    reference: Reference | None = None,
     *,
     force: bool = False,
 ) -> Written:
     """Folds `source` and writes `models/<name>/<version>/`.
 
-    `inputs` are rows to prove the fold on, by input name; random ones where none are given. Raises
-    UnusableInput for a name, a version or a network that cannot be used, AnswerIsNo when a check
-    fails, or the doctor finds an error and `force` does not override it. Nothing is written in
-    any of these cases.
+    `inputs` are rows to prove the fold on, by input name; random ones where none are given.
+    `reference` is what drift is measured against; without it, what the layers' own parameters lead
+    to expect. Raises UnusableInput for a name, a version or a network that cannot be used,
+    AnswerIsNo when a check fails, or the doctor finds an error and `force` does not override it.
+    Nothing is written in any of these cases.
     """
     _require_name(description.name)
     version = _free_version(models / description.name, description.version)
@@ -98,6 +102,7 @@ def write_bundle(
     diagnosis = _examine(source, description.name, folded, force=force)
     equivalence = prove_fold(source, folded.model, inputs)
     probed = add_probes(folded.model, folded.report)
+    baseline = baseline_of(folded, probed, reference)
     served = folded.model.SerializeToString()
     runtime = _load(served)
     checks = Checks(
@@ -106,17 +111,18 @@ def write_bundle(
         parity=_parity(equivalence),
     )
     _require(checks)
-    layers = layer_records(folded, probed, diagnosis)
+    layers = layer_records(folded, probed, diagnosis, baseline)
     files = {
         MODEL: served,
         PROBE: probed.model.SerializeToString(),
-        STATISTICS: statistics_archive(folded),
+        STATISTICS: statistics_archive(folded, baseline),
         LAYERS: _json([layer.model_dump(mode="json") for layer in layers]),
         DIAGNOSIS: _json(diagnosis.to_json()),
         FOLD_REPORT: _json(folded.report.with_equivalence(equivalence).to_json()),
         SOURCE: source.SerializeToString(),
     }
-    manifest = _manifest(description, version, runtime, checks, files, diagnosis)
+    watched = baseline_words(baseline, reference)
+    manifest = _manifest(description, version, runtime, checks, files, (diagnosis, watched))
     folder = models / description.name / str(version)
     _put_in_place(folder, files | {MANIFEST: _json(manifest.model_dump(mode="json"))})
     return Written(folder, manifest, folded)
@@ -139,10 +145,11 @@ def prove_fold(
     source: onnx.ModelProto,
     folded: onnx.ModelProto,
     inputs: Mapping[str, NDArray[np.generic]] | None = None,
+    rows: int = 4,
 ) -> Equivalence:
     """`prove`, with UnusableInput where the networks cannot be compared at all."""
     try:
-        return prove(source, folded, inputs)
+        return prove(source, folded, inputs, rows)
     except CannotProve as error:
         raise UnusableInput(f"the fold cannot be proved: {error}") from None
 
@@ -205,8 +212,9 @@ def _manifest(
     runtime: OnnxRuntime,
     checks: Checks,
     files: Mapping[str, bytes],
-    diagnosis: Diagnosis,
+    found: tuple[Diagnosis, Baseline | None],
 ) -> Manifest:
+    diagnosis, baseline = found
     try:
         return Manifest(
             format_version=FORMAT_VERSION,
@@ -228,7 +236,8 @@ def _manifest(
             output_activation=description.output_activation,
             metrics=description.metrics,
             checks=checks,
-            forced=tuple(found.sentence() for found in diagnosis.errors),
+            forced=tuple(error.sentence() for error in diagnosis.errors),
+            baseline=baseline,
             files={
                 name: FileEntry(sha256=sha256_of(data), size=len(data))
                 for name, data in files.items()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.config import TrainingConfig, config_from_fields
 from training.errors import UnusableInput
-from training.files import write_atomically
+from training.files import staged
 
 FORMAT = 1
 FILE = "checkpoint.pt"
@@ -45,7 +45,8 @@ class Checkpoint:
         """Writes the checkpoint into `folder`, atomically."""
         content = {name: getattr(self, name) for name in self.__slots__}
         content |= {"format": FORMAT, "config": asdict(self.config)}
-        write_atomically(folder / FILE, lambda file: torch.save(content, file))
+        with staged(folder / FILE) as file:
+            torch.save(content, file)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

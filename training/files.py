@@ -3,17 +3,19 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from training.errors import UnusableInput
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Calls `write` with a file beside `path`, then renames it to `path`.
+@contextmanager
+def staged(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` to write to; when the block ends, it is synced and renamed to `path`.
 
-    Raises UnusableInput where the folder cannot be written to; whatever `write` raises leaves
+    Raises UnusableInput where the folder cannot be written to; whatever the block raises leaves
     neither `path` changed nor anything beside it.
     """
     try:
@@ -23,9 +25,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise UnusableInput(f"{path}: expected a writable place, got {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            yield file
+            sync(file)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
@@ -33,9 +34,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise
 
 
+def sync(file: IO[bytes]) -> None:
+    """Makes what was written durable."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all."""
-    write_atomically(path, lambda file: file.write(data))
+    with staged(path) as file:
+        file.write(data)
 
 
 def read_file(path: Path) -> bytes:

@@ -4,8 +4,6 @@ A network beyond protobuf's 2 GB keeps its weights in a file beside it, `NAME.on
 """
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -20,11 +18,12 @@ from training.external_data import (
     load_external,
     move_weights_out,
 )
-from training.files import read_file, write_atomically, write_bytes
+from training.files import read_file, staged, sync, write_bytes
 
 PROTOBUF_LIMIT = 2**31 - 1
 # What a network may have beside its weights.
 REST = 2**26
+LARGE = 2**26
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -56,7 +55,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 def write_onnx(model: onnx.ModelProto, path: Path, limit: int = PROTOBUF_LIMIT - REST) -> int:
     """Writes the network whole or not at all, and returns its bytes.
 
-    Beyond `limit` bytes its weights go into `NAME.data`, which appears first.
+    Beyond `limit` bytes its weights go into `NAME.data`. A network that was there before is taken
+    away before they appear, so that it is never read with weights that are not its own.
     """
     if weights_size(model) <= limit:
         data = model.SerializeToString()
@@ -65,8 +65,13 @@ def write_onnx(model: onnx.ModelProto, path: Path, limit: int = PROTOBUF_LIMIT -
     beside = path.with_name(path.name + ".data")
     light, pieces = move_weights_out(model, beside.name)
     data = light.SerializeToString()
-    write_atomically(beside, lambda file: file.writelines(pieces))
-    write_bytes(path, data)
+    with staged(path) as file:
+        file.write(data)
+        sync(file)
+        with staged(beside) as weights:
+            weights.writelines(pieces)
+            sync(weights)
+            path.unlink(missing_ok=True)
     return len(data) + external_size(light)
 
 
@@ -75,17 +80,26 @@ def weights_size(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) or tensor.ByteSize() for tensor in all_tensors(model))
 
 
-@contextmanager
-def session(model: onnx.ModelProto) -> Iterator[onnxruntime.InferenceSession]:
+def file_size(model: onnx.ModelProto) -> int:
+    """Bytes of the network's file; of a large one, for which protobuf would count for seconds, with
+    its weights in a file beside it."""
+    if weights_size(model) <= LARGE:
+        return int(model.ByteSize())
+    light, _ = move_weights_out(model, "")
+    return int(light.ByteSize()) + external_size(light)
+
+
+def session(
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """The network in ONNX Runtime on the processor, of whatever size it is."""
     providers = ["CPUExecutionProvider"]
     if weights_size(model) <= PROTOBUF_LIMIT - REST:
-        yield onnxruntime.InferenceSession(model.SerializeToString(), providers=providers)
-        return
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         write_onnx(model, path)
-        yield onnxruntime.InferenceSession(path, providers=providers)
+        return onnxruntime.InferenceSession(path, options, providers=providers)
 
 
 def _refuse_newer(path: Path, model: onnx.ModelProto) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -138,6 +139,24 @@ def test_a_truncated_network_is_one_sentence(
     done = _run("fold", tmp_path / "cut.onnx", tmp_path / "out.onnx")
     assert "cut.onnx: expected" in _sentence(done, status=2)
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_fold_is_proved_on_the_user_s_rows(
+    trained: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    source = trained[0] / "models" / "small" / "1" / "source.onnx"
+    sample, out = tmp_path / "sample.npz", tmp_path / "out.onnx"
+    np.savez(sample, images=np.zeros((70, 1, 28, 28), np.float32))
+    told = [
+        json.loads(_run("fold", source, out, "--data", sample, *more, "--json").stdout)
+        for more in ([], ["--rows", "3"])
+    ]
+    assert [one["equivalence"]["rows"] for one in told] == [64, 3]
+    np.savez(sample, images=np.zeros((70, 3), np.float32))
+    out.unlink()
+    done = _run("fold", source, out, "--data", sample)
+    assert "'image': expected [-1, 1, 28, 28], got [70, 3]" in _sentence(done, status=2)
+    assert not out.exists()
 
 
 def test_weights_beside_the_file_are_folded_and_elsewhere_refused(

@@ -3,26 +3,26 @@
 import os
 import stat
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from training.errors import UnusableInput
-from training.files import read_file, write_atomically, write_bytes
+from training.files import read_file, staged, write_bytes
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "result"
     write_bytes(target, b"old")
-
-    def half(file: IO[bytes]) -> None:
-        file.write(b"half of the n")
-        raise RuntimeError("no more")
-
     with pytest.raises(RuntimeError, match="no more"):
-        write_atomically(target, half)
+        _write_half(target)
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["result"]
+
+
+def _write_half(target: Path) -> None:
+    with staged(target) as file:
+        file.write(b"half of the n")
+        raise RuntimeError("no more")
 
 
 def test_folders_are_made_and_permissions_are_ordinary(tmp_path: Path) -> None:

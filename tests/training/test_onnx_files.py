@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from training.errors import UnusableInput
 from training.external_data import EXTERNAL
 from training.fold import fold
-from training.onnx_files import read_onnx, write_onnx
+from training.onnx_files import file_size, read_onnx, write_onnx
 
 RANDOM = np.random.default_rng(0)
 
@@ -169,6 +169,46 @@ def test_nothing_stays_where_writing_fails(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="No space"):
         write_onnx(_network(), tmp_path / "large.onnx", limit=1000)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_network_is_never_left_with_the_weights_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever step of replacing a pair of files is the last: old, new or nothing is read."""
+    path = tmp_path / "large.onnx"
+    old, new = _network(), _network()
+    new.graph.initializer[0].raw_data = bytes(len(new.graph.initializer[0].raw_data))
+    answers = []
+    for last in range(4):
+        write_onnx(old, path, limit=1000)
+        with monkeypatch.context() as patched:
+            _fail_after(patched, last)
+            with pytest.raises(OSError, match="I/O error"):
+                write_onnx(new, path, limit=1000)
+        answers.append("old" if path.exists() else "nothing")
+        if path.exists():
+            assert np.array_equal(_answer(path), _answer(old))
+    assert answers == ["old", "old", "nothing", "nothing"]
+
+
+def test_the_size_of_a_large_file_is_told_without_counting_it() -> None:
+    network = _network()
+    weight = network.graph.initializer.add(name="unread", data_type=TensorProto.FLOAT)
+    weight.dims.append(20_000_000)
+    weight.raw_data = bytes(80_000_000)
+    assert file_size(network) == pytest.approx(network.ByteSize(), abs=500)
+
+
+def _fail_after(patched: pytest.MonkeyPatch, last: int) -> None:
+    """Lets so many of the calls that make data durable succeed, and fails the next."""
+    real, calls = os.fsync, iter(range(last + 1))
+
+    def fsync(descriptor: int) -> None:
+        if next(calls) == last:
+            raise OSError(5, "I/O error")
+        real(descriptor)
+
+    patched.setattr(os, "fsync", fsync)
 
 
 def _cyclic(model: onnx.ModelProto) -> None:

@@ -20,6 +20,13 @@ Pictures = Annotated[
         help="TOML file: width, height, colour (L or RGB), resize, mean, std.",
     ),
 ]
+Baseline = Annotated[
+    Path | None,
+    typer.Option(
+        help="Images that training did not see, as .npz: arrays by input name, or 'images'. What "
+        "drift is measured against; best 1,000 to 10,000."
+    ),
+]
 Softmax = Annotated[
     bool, typer.Option("--softmax", help="The outputs are logits: answer probabilities.")
 ]
@@ -32,15 +39,19 @@ def bundle(
     version: Version = None,
     labels: Labels = None,
     preprocessing: Pictures = None,
+    baseline: Baseline = None,
     softmax: Softmax = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Folds an ONNX file, proves the fold, and writes a bundle that the service serves.
 
-    Example: `foldserve bundle resnet18.onnx --name resnet18 --labels imagenet.txt --softmax`
+    Example: `foldserve bundle resnet18.onnx --name resnet18 --labels imagenet.txt --softmax
+    --baseline held-out.npz`
     """
+    from training.baseline import Reference
     from training.bundle import Description, write_bundle
+    from training.cli.rows import read_rows_for
     from training.descriptions import read_labels, read_preprocessing
     from training.onnx_files import read_onnx
 
@@ -52,8 +63,12 @@ def bundle(
         output_activation="softmax" if softmax else "none",
     )
     model = read_onnx(source)
+    reference = None
+    if baseline is not None:
+        rows = read_rows_for(model, baseline, description.preprocessing)
+        reference = Reference(rows, f"{baseline.name}, {len(next(iter(rows.values()))):,} images")
     with working("folding, proving and bundling"):
-        written = write_bundle(model, description, models, force=force)
+        written = write_bundle(model, description, models, None, reference, force=force)
     checks = {key: check.model_dump() for key, check in written.manifest.checks}
     if as_json:
         told = {"checks": checks, "forced": written.manifest.forced}
@@ -62,6 +77,8 @@ def bundle(
     output.print(written.fold.report.table())
     for key, check in checks.items():
         say(f"{key.replace('_', ' '):>16}: {check['detail']}")
+    if (watched := written.manifest.baseline) is not None:
+        say(f"{'baseline':>16}: {watched.kind}, from {watched.source}")
     for sentence in written.manifest.forced:
         say(f"forced in spite of {sentence}")
     say(f"bundle {written.folder}")

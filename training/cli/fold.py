@@ -15,8 +15,18 @@ if TYPE_CHECKING:
     from training.fold import FoldReport
     from training.fold.latency import Latency
 
+ROWS_DRAWN, ROWS_OF_DATA = 4, 64
+
 Source = Annotated[Path, typer.Argument(metavar="IN", help="The network, as an ONNX file.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="The folded network to write.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Rows to prove it on, as .npz: arrays by input name, or 'images'."),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rows of the proof: 4 drawn ones, or the first 64 of --data."),
+]
 Report = Annotated[Path | None, typer.Option("--report", help="Write the fold report as JSON.")]
 Time = Annotated[
     bool, typer.Option("--time", help="Also time both networks in ONNX Runtime, for a few seconds.")
@@ -26,6 +36,8 @@ Time = Annotated[
 def fold(
     source: Source,
     target: Target,
+    data: Data = None,
+    rows: Rows = None,
     report: Report = None,
     time: Time = False,
     as_json: Json = False,
@@ -40,15 +52,17 @@ def fold(
     import orjson
 
     from training.bundle import prove_fold
+    from training.cli.rows import read_rows_for
     from training.errors import AnswerIsNo
     from training.files import write_bytes
     from training.fold import fold as fold_model
     from training.onnx_files import read_onnx, write_onnx
 
     model = read_onnx(source)
+    given = None if data is None else read_rows_for(model, data, most=rows or ROWS_OF_DATA)
     with working("folding and proving"):
         result = fold_model(model)
-        proof = prove_fold(model, result.model)
+        proof = prove_fold(model, result.model, given, rows or ROWS_DRAWN)
     told = result.report.with_equivalence(proof)
     if report is not None:
         write_bytes(report, orjson.dumps(told.to_json(), option=orjson.OPT_INDENT_2))

@@ -118,8 +118,7 @@ def _run(proto: onnx.ModelProto, call: Call) -> list[Array]:
     values = proto.graph.input, proto.graph.output, proto.graph.initializer
     if not any(_is_bfloat16(value) for group in values for value in group):
         try:
-            with session(proto) as runtime:
-                return list(runtime.run(outputs, feeds))
+            return list(session(proto).run(outputs, feeds))
         except NoKernel:
             pass
     found = evaluate(proto, feeds)

@@ -17,16 +17,19 @@ import onnx
 import onnx_ir as ir
 
 from training import graph
-from training.fold.affine import Line, Normalization, channels_of, read_normalization
+from training.fold.affine import Line, Normalization, channels_of, epsilon_of, read_normalization
 from training.fold.apply import FOLDED, folded_layers
 from training.fold.engine import Layer, find_layers, fold_layers
 from training.fold.equivalence import Equivalence, prove
+from training.fold.inlining import inline_functions
 from training.fold.merging import merge_branches, note_refusals
 from training.fold.refusal import Refusal
 from training.fold.report import BranchMerge, FoldReport, LayerFold
 from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
 from training.fold.tidy import tidy
+from training.onnx_files import file_size
+from training.shapes import infer_shapes
 
 __all__ = [
     "FOLDED",
@@ -45,6 +48,8 @@ __all__ = [
     "read_normalization",
 ]
 
+_HEAVY = 2**20  # bytes
+
 
 @dataclass(frozen=True, eq=False)
 class FoldResult:
@@ -62,8 +67,9 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     """
     started = perf_counter()
     working = ir.from_proto(model)
+    inline_functions(working)
+    infer_shapes(working)
     layers = find_layers(working)
-    graph.infer_shapes(working, model)
     merges = merge_branches(working, layers)
     fold_layers(working, layers, RULES)
     note_refusals(layers, merges)
@@ -73,8 +79,8 @@ def fold(model: onnx.ModelProto) -> FoldResult:
         layers=tuple(_describe(layer) for layer in layers),
         nodes_before=len(model.graph.node),
         nodes_after=len(folded.graph.node),
-        bytes_before=model.ByteSize(),
-        bytes_after=folded.ByteSize(),
+        bytes_before=file_size(model),
+        bytes_after=file_size(folded),
         seconds=perf_counter() - started,
         merges=merges,
     )
@@ -84,7 +90,12 @@ def fold(model: onnx.ModelProto) -> FoldResult:
 
 def _write(working: ir.Model, model: onnx.ModelProto) -> onnx.ModelProto:
     """The folded network, with what onnx_ir does not carry over, and without what it adds."""
+    heavy = _take_heavy(working.graph)
     folded = ir.to_proto(working)
+    for value in heavy:
+        assert value.const_value is not None
+        folded.graph.initializer.append(ir.to_proto(value.const_value))
+        value.const_value = None
     folded.graph.sparse_initializer.extend(model.graph.sparse_initializer)
     folded.training_info.extend(model.training_info)
     inputs = {value.name for value in folded.graph.input}
@@ -97,6 +108,18 @@ def _write(working: ir.Model, model: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
+def _take_heavy(main: ir.Graph) -> list[ir.Value]:
+    """Takes the large constants out of the graph, so that they can be written one by one and let go
+    of: the folded weights are never held twice."""
+    values = [v for v in main.initializers.values() if not v.is_graph_input()]
+    heavy = [v for v in values if v.const_value is not None and v.const_value.nbytes >= _HEAVY]
+    for value in heavy:
+        assert value.const_value is not None
+        value.const_value.name = value.name
+        del main.initializers[value.name or ""]
+    return heavy
+
+
 def _describe(layer: Layer) -> LayerFold:
     outcome, read = layer.outcome, layer.read
     done = outcome if isinstance(outcome, Rewritten) else None
@@ -106,7 +129,7 @@ def _describe(layer: Layer) -> LayerFold:
         node=graph.node_name(layer.node),
         operator=layer.node.op_type,
         channels=channels_of(layer.node) if isinstance(read, Refusal) else read.channels,
-        epsilon=float(graph.attribute(layer.node, "epsilon", 1e-5)),
+        epsilon=epsilon_of(layer.node),
         rule=done.rule if done else None,
         folded_into=done.folded_into if done else None,
         refusal=str(outcome) if isinstance(outcome, Refusal) else None,

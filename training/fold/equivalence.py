@@ -17,7 +17,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKern
 from training.fold.draw import draw_inputs
 from training.fold.engine import find_layers
 from training.fold.float64 import evaluate
+from training.fold.sections import Sections, cut
 from training.graph import Array
+from training.onnx_files import session
 
 # The error that any network may have: about 20 unit roundoffs of its coarsest type for the sums of
 # a deep network, and for float32 the 1e-5 that users compare answers with (170 roundoffs).
@@ -47,6 +49,7 @@ class Equivalence:
     them on; `unfolded_error` the original's with them off. `first_departure` names the layer where
     a failed fold first leaves the limit. `evaluator` says what ran the networks: ONNX Runtime, or
     our float64 evaluation where it has no kernel for a type (bfloat16; float64 convolutions).
+    `custom` names the operators that were not evaluated: the sections between them were compared.
     """
 
     passed: bool
@@ -58,6 +61,7 @@ class Equivalence:
     rows: int
     evaluator: str
     first_departure: str | None = None
+    custom: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """One line."""
@@ -66,6 +70,8 @@ class Equivalence:
             f"{'equal' if self.passed else 'NOT EQUAL'} to float64: error {error:.2g} "
             f"(unfolded {self.unfolded_error:.2g}, limit {self.limit:.2g})"
         )
+        if self.custom:
+            words += f"; section by section between {', '.join(self.custom)}"
         return words if self.first_departure is None else f"{words}; from {self.first_departure} on"
 
 
@@ -77,9 +83,13 @@ def prove(
 ) -> Equivalence:
     """Compares the two networks on `inputs`, or on `rows` seeded rows of the declared shapes.
 
-    Raises CannotProve where a network cannot be evaluated.
+    What a custom operator computes is drawn too, and what goes into it is compared. Raises
+    CannotProve where a network cannot be evaluated.
     """
-    feeds = dict(inputs) if inputs is not None else _draw(original, rows)
+    sections = _cut(original, folded)
+    original, folded = sections.original, sections.folded
+    feeds = _draw(original, rows) if inputs is None or sections.custom else {}
+    feeds |= inputs or {}
     reference = _reference(original, feeds)
     names = [output.name for output in original.graph.output if output.name in reference]
     if not names:
@@ -103,6 +113,7 @@ def prove(
         first_departure=None
         if passed
         else _first_departure(original, folded, feeds, (reference, limit)),
+        custom=sections.custom,
     )
 
 
@@ -131,6 +142,13 @@ def _per_channel(array: Array) -> Array:
     channels_first = array[np.newaxis] if array.ndim < 2 else np.moveaxis(array, 1, 0)
     largest: Array = channels_first.reshape(channels_first.shape[0], -1).max(axis=1)
     return largest
+
+
+def _cut(original: onnx.ModelProto, folded: onnx.ModelProto) -> Sections:
+    try:
+        return cut(original, folded)
+    except ValueError as error:
+        raise CannotProve(str(error)) from error
 
 
 def _draw(model: onnx.ModelProto, rows: int) -> dict[str, Array]:
@@ -170,11 +188,9 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, Array], optimized: bool) ->
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
     options.log_severity_level = 3  # errors come as exceptions; warnings are about optimizations
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+        opened = session(model, options)
+        names = [output.name for output in opened.get_outputs()]
+        return dict(zip(names, opened.run(names, dict(feeds)), strict=True))
     except NoKernel:
         raise
     except Exception as error:  # ONNX Runtime's exceptions share no base below Exception

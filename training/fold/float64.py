@@ -19,18 +19,37 @@ _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
 
 
 def evaluate(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Every value of the main graph by name, in float64 where it is a floating-point one."""
-    evaluator = ReferenceEvaluator(to_float64(model), new_ops=list(KERNELS))
-    declared = {value.name: value for value in model.graph.input}
+    """Every value of the main graph by name, in float64 where it is a floating-point one.
+
+    The weights go in beside the inputs: as a part of the network they would be held four times.
+    """
+    light = _without_initializers(model)
+    evaluator = ReferenceEvaluator(to_float64(light), new_ops=list(KERNELS))
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    types |= {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
     feeds = {
-        name: array.astype(np.float64)
-        if declared[name].type.tensor_type.elem_type in _NARROW
-        else array
-        for name, array in inputs.items()
+        name: array.astype(np.float64) if types[name] in _NARROW else array
+        for name, array in (weights | dict(inputs)).items()
     }
     values = evaluator.run(None, feeds, intermediate=True)
     assert isinstance(values, dict)  # because of `intermediate`
     return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+
+def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    light = onnx.ModelProto(ir_version=model.ir_version, functions=model.functions)
+    light.opset_import.extend(model.opset_import)
+    light.graph.name = model.graph.name
+    for field in ("node", "input", "output", "sparse_initializer"):
+        getattr(light.graph, field).extend(getattr(model.graph, field))
+    declared = {value.name for value in model.graph.input}
+    light.graph.input.extend(
+        onnx.ValueInfoProto(name=tensor.name)
+        for tensor in model.graph.initializer
+        if tensor.name not in declared
+    )
+    return light
 
 
 def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:

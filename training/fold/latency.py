@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from training.fold.draw import draw_inputs
 from training.graph import Array
+from training.onnx_files import session
 
 WARM_UPS = 3
 MIN_RUNS, MAX_RUNS = 5, 200
@@ -57,23 +58,22 @@ def run_in_turns(
     models: Sequence[onnx.ModelProto], feeds: Mapping[str, Array], budget_s: float
 ) -> list[list[float]]:
     """Seconds of each run, for each network: at least 5, at most 200, within the budget between."""
-    sessions = [_session(model) for model in models]
-    for session in sessions * WARM_UPS:
-        session.run(None, dict(feeds))
+    sessions = [_optimized(model) for model in models]
+    for opened in sessions * WARM_UPS:
+        opened.run(None, dict(feeds))
     times: list[list[float]] = [[] for _ in sessions]
     end = perf_counter() + budget_s
     while len(times[0]) < MIN_RUNS or (len(times[0]) < MAX_RUNS and perf_counter() < end):
-        for session, runs in zip(sessions, times, strict=True):
+        for opened, runs in zip(sessions, times, strict=True):
             started = perf_counter()
-            session.run(None, dict(feeds))
+            opened.run(None, dict(feeds))
             runs.append(perf_counter() - started)
     return times
 
 
-def _session(model: onnx.ModelProto) -> ort.InferenceSession:
+def _optimized(model: onnx.ModelProto) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    providers = ["CPUExecutionProvider"]
-    return ort.InferenceSession(model.SerializeToString(), options, providers=providers)
+    return session(model, options)

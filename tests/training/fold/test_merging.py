@@ -313,7 +313,7 @@ def test_the_sum_is_rounded_once() -> None:
 
     def gain(name: str) -> Array:
         scale, var = (made[f"{name}.{p}"].astype(np.float64) for p in ("scale", "var"))
-        result: Array = scale / np.sqrt(var + 1e-5)
+        result: Array = scale / np.sqrt(var + float(np.float32(1e-5)))
         return result
 
     expected = made["big.w"].astype(np.float64) * gain("n").reshape(-1, 1, 1, 1)

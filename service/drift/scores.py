@@ -1,0 +1,124 @@
+"""How far a window of traffic is from the baseline: per layer, significance and size of effect.
+
+With f = 1/n + 1/N, averages over the layer's channels:
+
+    mean      T = avg (m - μ₀)² / (S_m·f)               d² = avg ((m - μ₀)²/v₀ - S_m/v₀·f)
+    variance  T = avg (ln v/v₀)² / (S_ψ/v₀²·f)          r² = avg ((ln v/v₀)² - S_ψ/v₀²·f)
+
+If nothing has moved, T is about χ²/df with the baseline's effective degrees of freedom, whatever n;
+d and r are about zero. d is in standard deviations of the activation, r in units of ln σ².
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.drift import chi_squared
+from service.drift.baseline import Baseline, LayerBaseline, Vector
+from service.drift.window import Window
+
+# A live variance below this share of the baseline's is as good as zero.
+LEAST_SHARE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScore:
+    """One layer of a window.
+
+    `mean_shift` and `variance_shift` are d and r; the significances are T, to be compared with the
+    thresholds; `contribution` [C] is each channel's part of d² + r², before the correction.
+    """
+
+    name: str
+    mean_shift: float
+    variance_shift: float
+    mean_significance: float
+    variance_significance: float
+    mean_threshold: float
+    variance_threshold: float
+    mean_floor: float
+    variance_floor: float
+    contribution: Vector
+
+    @property
+    def significant(self) -> bool:
+        """Whether chance alone would hardly bring it so far."""
+        return (
+            self.mean_significance > self.mean_threshold
+            or self.variance_significance > self.variance_threshold
+        )
+
+    @property
+    def alarm(self) -> bool:
+        """Significant, and large enough to matter, in the same statistic."""
+        return (
+            self.mean_significance > self.mean_threshold and self.mean_shift > self.mean_floor
+        ) or (
+            self.variance_significance > self.variance_threshold
+            and self.variance_shift > self.variance_floor
+        )
+
+    @property
+    def effect(self) -> float:
+        """The larger effect, in units of its floor."""
+        return max(self.mean_shift / self.mean_floor, self.variance_shift / self.variance_floor)
+
+
+def score_layers(window: Window, baseline: Baseline, level: float) -> list[LayerScore]:
+    """A score for each layer of a window with at least one row; `level` is the probability of a
+    false alarm in the whole window, shared evenly between all layers and both statistics."""
+    test = 1 - level / (2 * max(1, len(baseline.layers)))
+    growth = baseline.growth(window.rows)
+    return [
+        _score(
+            layer,
+            window.mean[baseline.places[layer.name]],
+            window.mean_square[baseline.places[layer.name]],
+            1 / window.rows + 1 / baseline.images,
+            [growth * threshold for threshold in thresholds(layer, test)],
+        )
+        for layer in baseline.layers
+    ]
+
+
+def _score(
+    layer: LayerBaseline, mean: Vector, mean_square: Vector, f: float, limits: list[float]
+) -> LayerScore:
+    used = layer.used
+    contribution = np.zeros(len(used))
+    v0, away = layer.var[used], mean[used] - layer.mean[used]
+    live = np.maximum(mean_square[used] - mean[used] ** 2, LEAST_SHARE * v0)
+    log = np.log(live / v0)
+    mean_noise = layer.mean_spread[used] * f
+    var_noise = layer.var_spread[used] / v0**2 * f
+    contribution[used] = away**2 / v0 + log**2
+    return LayerScore(
+        name=layer.name,
+        mean_shift=_effect(away**2 / v0 - mean_noise / v0),
+        variance_shift=_effect(log**2 - var_noise),
+        mean_significance=_average(away**2 / mean_noise),
+        variance_significance=_average(log**2 / var_noise),
+        mean_threshold=limits[0],
+        variance_threshold=limits[1],
+        mean_floor=layer.mean_floor,
+        variance_floor=layer.var_floor,
+        contribution=contribution,
+    )
+
+
+def thresholds(layer: LayerBaseline, probability: float) -> tuple[float, float]:
+    """What the significances of mean and variance stay below with that probability, by chance."""
+    mean, var = (
+        chi_squared.quantile(probability, degrees) / degrees
+        for degrees in (layer.mean_degrees, layer.var_degrees)
+    )
+    return mean, var
+
+
+def _effect(squares: Vector) -> float:
+    return math.sqrt(max(0.0, _average(squares)))
+
+
+def _average(values: Vector) -> float:
+    return float(values.mean()) if values.size else 0.0

@@ -1,0 +1,66 @@
+"""The drift baseline: what a network's layers look like on images that training did not see.
+
+Run through the probe network, every image gives the mean m and the mean square q of each normalized
+channel (`rows`). What is kept of them (`measure`), and why, is in `service.drift.baseline`, which
+reads it. Without images there is only what the layers' parameters lead to expect (`analytic`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service import manifest
+from service.drift.baseline import Baseline
+from training.baseline.analytic import analytic
+from training.baseline.measure import measure
+from training.baseline.rows import probe_rows
+from training.fold import FoldResult
+from training.probe import Probed
+
+__all__ = ["Reference", "baseline_of", "baseline_words"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Images that the network was normalized for, and did not train on: rows by input name, as they
+    go into the network, and where they come from, in words."""
+
+    inputs: Mapping[str, NDArray[np.generic]]
+    source: str
+
+
+def baseline_of(folded: FoldResult, probed: Probed, reference: Reference | None) -> Baseline:
+    """The baseline of every probed layer, measured on `reference` where it is given."""
+    norms = [norm for norm in folded.normalizations if norm.name in probed.outputs]
+    if reference is None:
+        return analytic(norms)
+    rows = probe_rows(probed.model, probed.outputs, reference.inputs)
+    return measure(rows, {norm.name: norm.scale for norm in norms})
+
+
+def baseline_words(baseline: Baseline, reference: Reference | None) -> manifest.Baseline | None:
+    """What the manifest says of it; None where there is no layer to watch."""
+    if not baseline.layers:
+        return None
+    return manifest.Baseline(
+        kind=baseline.kind,
+        images=baseline.images,
+        source="the layers' own parameters" if reference is None else reference.source,
+        image_limit=baseline.image_limit,
+        image_rate=baseline.image_rate,
+        classes=baseline.classes,
+        calibration=baseline.calibration,
+        input=None if reference is None else _input(reference.inputs),
+    )
+
+
+def _input(inputs: Mapping[str, NDArray[np.generic]]) -> manifest.InputBaseline | None:
+    """Mean and deviation by channel (axis 1) of the only input, where it is of real numbers."""
+    array = next(iter(inputs.values()))
+    if len(inputs) != 1 or array.dtype.kind != "f" or array.ndim < 2:
+        return None
+    channels = np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+    mean, std = channels.mean(axis=1, dtype=np.float64), channels.std(axis=1, dtype=np.float64)
+    return manifest.InputBaseline(mean=tuple(mean.tolist()), std=tuple(std.tolist()))

@@ -1,0 +1,169 @@
+"""The baseline measured on images: moments, effective degrees of freedom, floors, calibration."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.drift.baseline import Baseline, LayerBaseline
+from service.drift.scores import LEAST_SHARE, score_layers, thresholds
+from service.drift.window import Window
+from training.baseline.rows import ProbeRows, Rows
+from training.errors import UnusableInput
+
+Float64 = NDArray[np.float64]
+
+LEAST_IMAGES = 30
+DEFAULT_FLOOR, LEAST_FLOOR = 0.1, 0.05
+BLOCK = 100  # images whose shift from all others is taken as natural
+FLOOR_QUANTILE, DISTANCE_QUANTILE, IMAGE_QUANTILE = 0.99, 0.999, 0.99
+LEVEL = 0.01  # of false alarms, for which windows are calibrated
+WINDOW_SIZES, WINDOWS = (5, 10, 20, 50, 100), 4_000
+SEED = 20150211
+
+
+def measure(rows: ProbeRows, scales: Mapping[str, Rows]) -> Baseline:
+    """The baseline of images of the reference; `scales` are the layers' own γ, [C] each.
+
+    Raises UnusableInput for fewer than 30 images, or where a layer is not finite on them.
+    """
+    images = len(next(iter(rows.means.values()), ()))
+    if images < LEAST_IMAGES:
+        raise UnusableInput(f"baseline: expected at least {LEAST_IMAGES} images, got {images}")
+    layers = tuple(
+        _measure_layer(name, rows.means[name], rows.squares[name], scales[name])
+        for name in rows.means
+    )
+    classes = None
+    if rows.predicted is not None:
+        classes = tuple(np.bincount(rows.predicted, minlength=rows.classes).tolist())
+    baseline = Baseline("measured", images, layers, 1.0, 1 - IMAGE_QUANTILE, classes)
+    baseline = replace(baseline, calibration=_calibrate(baseline, rows))
+    baseline = replace(baseline, layers=_with_floors(baseline, rows))
+    return replace(baseline, image_limit=_image_limit(baseline, rows))
+
+
+def _measure_layer(name: str, means: Rows, squares: Rows, scale: Rows) -> LayerBaseline:
+    m, q = means.astype(np.float64), squares.astype(np.float64)
+    if not (np.isfinite(m).all() and np.isfinite(q).all()):
+        raise UnusableInput(f"baseline: layer '{name}' is not finite on the images given")
+    mean = m.mean(axis=0)
+    var = np.maximum(q.mean(axis=0) - mean**2, 0.0)
+    influence = q - 2 * mean * m
+    layer = LayerBaseline(
+        name,
+        mean=mean,
+        var=var,
+        mean_spread=m.var(axis=0, ddof=1),
+        var_spread=influence.var(axis=0, ddof=1),
+        scale=scale.astype(np.float64),
+        mean_degrees=1.0,
+        var_degrees=1.0,
+        mean_floor=DEFAULT_FLOOR,
+        var_floor=DEFAULT_FLOOR,
+        distance=0.0,
+    )
+    return replace(
+        layer,
+        mean_degrees=effective_degrees(m[:, layer.used]),
+        var_degrees=effective_degrees(influence[:, layer.used]),
+        distance=float(np.quantile(layer.distances(m), DISTANCE_QUANTILE)),
+    )
+
+
+def effective_degrees(rows: Float64) -> float:
+    """C² / Σ R² of the channels' correlation R over the rows [N, C] (Satterthwaite 1946).
+
+    Without the part of Σ R² that chance alone would give to independent channels.
+    """
+    count, channels = rows.shape
+    if channels == 0:
+        return 1.0
+    standard = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    correlation = standard.T @ standard / count
+    squares = correlation**2
+    squares -= (1 - squares) / (count - 2)
+    np.fill_diagonal(squares, 1.0)
+    return float(np.clip(channels**2 / squares.sum(), 1.0, channels))
+
+
+def _blocks(baseline: Baseline, rows: ProbeRows) -> Iterator[Window]:
+    """Disjoint blocks of the reference images, as they came."""
+    size = min(BLOCK, baseline.images // 5)
+    for start in range(0, baseline.images - size + 1, size):
+        window = Window(baseline.channels)
+        window.add(
+            *(
+                np.concatenate(
+                    [held[x.name][start : start + size] for x in baseline.layers], axis=1
+                )
+                for held in (rows.means, rows.squares)
+            )
+        )
+        yield window
+
+
+def _calibrate(baseline: Baseline, rows: ProbeRows) -> tuple[tuple[int, float], ...]:
+    """By what the thresholds have to grow for windows of a few images, drawn from the reference, to
+    be beyond any of them as rarely as LEVEL says."""
+    random = np.random.default_rng(SEED)
+    found = []
+    for size in (size for size in WINDOW_SIZES if 2 * size <= baseline.images):
+        chosen = random.integers(0, baseline.images, (WINDOWS, size))
+        worst = np.zeros(WINDOWS)
+        for layer in baseline.layers:
+            held = rows.means[layer.name], rows.squares[layer.name]
+            worst = np.maximum(worst, _significance(layer, held, chosen, baseline))
+        found.append((size, max(1.0, float(np.quantile(worst, 1 - LEVEL)))))
+    return tuple(found)
+
+
+def _significance(
+    layer: LayerBaseline, held: tuple[Rows, Rows], chosen: NDArray[np.int64], baseline: Baseline
+) -> Float64:
+    """For each window of chosen images [W, n], its larger significance as a share of the threshold,
+    as `service.drift.scores` defines them; [W]."""
+    used = layer.used
+    if not used.any():
+        return np.zeros(len(chosen))
+    m, q = (_window_means(rows[:, used].astype(np.float64), chosen) for rows in held)
+    v0 = layer.var[used]
+    f = 1 / chosen.shape[1] + 1 / baseline.images
+    log = np.log(np.maximum(q - m**2, LEAST_SHARE * v0) / v0)
+    mean = ((m - layer.mean[used]) ** 2 / (layer.mean_spread[used] * f)).mean(axis=1)
+    var = (log**2 / (layer.var_spread[used] / v0**2 * f)).mean(axis=1)
+    limits = thresholds(layer, 1 - LEVEL / (2 * len(baseline.layers)))
+    result: Float64 = np.maximum(mean / limits[0], var / limits[1])
+    return result
+
+
+def _window_means(rows: Float64, chosen: NDArray[np.int64]) -> Float64:
+    """The mean of each window's rows, [W, C], without all of them in memory at once."""
+    total: Float64 = np.zeros((len(chosen), rows.shape[1]))
+    for column in chosen.T:
+        total += rows[column]
+    total /= chosen.shape[1]
+    return total
+
+
+def _with_floors(baseline: Baseline, rows: ProbeRows) -> tuple[LayerBaseline, ...]:
+    """The floors: how far blocks of the reference itself are from the whole, beyond chance."""
+    scores = [score_layers(window, baseline, LEVEL) for window in _blocks(baseline, rows)]
+    floors = []
+    for index in range(len(baseline.layers)):
+        shifts = [(s[index].mean_shift, s[index].variance_shift) for s in scores]
+        floors.append(np.maximum(np.quantile(shifts, FLOOR_QUANTILE, axis=0), LEAST_FLOOR))
+    return tuple(
+        replace(layer, mean_floor=float(mean), var_floor=float(var))
+        for layer, (mean, var) in zip(baseline.layers, floors, strict=True)
+    )
+
+
+def _image_limit(baseline: Baseline, rows: ProbeRows) -> float:
+    """What 99 % of the images' largest distances stay below, in units of the layers' own."""
+    worst = np.zeros(baseline.images)
+    for layer in baseline.layers:
+        if layer.distance > 0:
+            worst = np.maximum(worst, layer.distances(rows.means[layer.name]) / layer.distance)
+    return max(float(np.quantile(worst, IMAGE_QUANTILE)), 1e-6)
