@@ -42,6 +42,7 @@ def test_the_moving_average_weighs_by_age_alone() -> None:
         layer(batch)
     means = batches.mean(1).numpy()
     closed = sum(0.1 * 0.9 ** (4 - i) * mean for i, mean in enumerate(means))
+    assert layer.running_mean is not None
     np.testing.assert_allclose(layer.running_mean, closed, rtol=1e-12)
 
 
@@ -50,6 +51,7 @@ def test_the_first_step_keeps_nine_tenths_and_a_tenth_of_the_unbiased_variance()
     layer, x = BatchNorm2d(2).double(), _values(2, 2, 2, 2)
     layer(x)
     expected = 0.9 + 0.1 * x.numpy().transpose(1, 0, 2, 3).reshape(2, -1).var(1, ddof=1)
+    assert layer.running_var is not None
     np.testing.assert_allclose(layer.running_var, expected, rtol=1e-12)
 
 
