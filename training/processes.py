@@ -119,8 +119,9 @@ def _started(count: int, work: Callable[..., None], arguments: tuple[Any, ...]) 
             if interface is None:
                 del os.environ[_INTERFACE]
             for process in others:
-                process.terminate()
-                process.join(ENDING)
+                if process.pid is not None:
+                    process.kill()  # it holds nothing that the leader has not
+                    process.join()
 
 
 def _run(

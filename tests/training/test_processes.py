@@ -14,7 +14,7 @@ from training import pipeline
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.config import PRESETS
 from training.data import Dataset
-from training.errors import UnusableInput, WorkerLost
+from training.errors import Interrupted, UnusableInput, WorkerLost
 from training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +76,17 @@ def test_a_killed_worker_ends_the_run_and_leaves_the_checkpoint(
     assert not multiprocessing.active_children()
     resumed = fit(config, few, tmp_path, resume=True, report=_silent)[1]
     assert resumed.step == 9
+
+
+def test_an_interrupted_run_is_saved_where_it_stopped(few: Dataset, tmp_path: Path) -> None:
+    def interrupt(checkpoint: Checkpoint, steps: int) -> None:
+        if checkpoint.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped after step 2 of 3; go on with --resume"):
+        fit(CONFIG, few, tmp_path, resume=False, report=interrupt, processes=2)
+    assert load_checkpoint(tmp_path).step == 2
+    assert not multiprocessing.active_children()
 
 
 def test_what_cannot_be_synchronized_is_refused(few: Dataset, tmp_path: Path) -> None:
