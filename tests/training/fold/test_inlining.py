@@ -92,11 +92,11 @@ def test_functions_in_functions_are_inlined_and_their_layers_folded() -> None:
 def test_the_proof_evaluates_functions_in_whatever_order_they_are_listed() -> None:
     inputs = ["x", "w0", *(f"bn0.{name}" for name in PARAMETERS)]
     functions, x = [norm(), filtered(), block()], np.ones((2, C, 6, 6), np.float32)
-    answers = [
+    first, second = (
         evaluate(network([node("Block", inputs, ["y", "z"])], order, ["y"]), {"x": x})["y"]
         for order in (functions, functions[::-1])
-    ]
-    assert np.array_equal(*answers)
+    )
+    assert np.array_equal(first, second)
 
 
 def test_a_layer_folds_into_what_a_function_holds() -> None:
