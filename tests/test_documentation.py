@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from fastapi.routing import APIRoute
@@ -10,10 +11,12 @@ from typer.main import get_command
 from service.api.routes import ROUTERS
 from service.manifest import MANIFEST, REQUIRED, SOURCE
 from service.settings import PREFIX, Settings
+from training import normalization
 from training.cli import app
-from training.config import PRESETS
+from training.config import PRESETS, Norm
 from training.doctor import RULES as DOCTORS_RULES
 from training.fold.rules import RULES
+from training.normalization.conventions import CONVENTIONS, Convention
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -80,3 +83,36 @@ def test_links_lead_to_files(name: str) -> None:
     path = ROOT / name
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / target).exists(), f"{name}: {target}"
+
+
+NORMALIZATION = (ROOT / "docs" / "normalization.md").read_text()
+
+
+def test_every_item_of_the_source_documents_leads_to_what_there_is() -> None:
+    """The paths of the inventory exist, and the tests named there are in their files."""
+    items = re.findall(r"^\| (00\d)-(\d+) \|.*\|$", NORMALIZATION, re.MULTILINE)
+    counts = {"000": 11, "001": 21, "002": 13, "003": 11, "004": 9}
+    expected = [(name, str(i)) for name, count in counts.items() for i in range(1, count + 1)]
+    assert items == expected
+    for path in re.findall(r"`((?:tests|training|service)/[\w/.]+(?:::\w+)?)`", NORMALIZATION):
+        file, _, test = path.partition("::")
+        assert (ROOT / file).exists(), path
+        assert not test or f"def {test}(" in (ROOT / file).read_text(), path
+
+
+def test_every_normalization_is_documented() -> None:
+    for norm in get_args(Norm):
+        assert f"`{norm}`" in NORMALIZATION
+    for name in normalization.__all__:
+        if name[0].isupper() and "Norm" in name and name != "NORMS":
+            assert re.search(rf"`{re.sub(r'[123]d$', '', name)}[123d/]*`", NORMALIZATION), name
+
+
+def test_the_conventions_are_those_of_the_code() -> None:
+    pattern = r"^\| (\w+) \| the (old|new) value \| (\S+) \| (\S+) \| (\w+) \|$"
+    rows = re.findall(pattern, NORMALIZATION, re.MULTILINE)
+    found = {
+        name: Convention(weighs, None if m == "none" else float(m), float(eps), kind == "unbiased")
+        for name, weighs, m, eps, kind in rows
+    }
+    assert found == CONVENTIONS

@@ -15,6 +15,23 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
+# What a network is normalized by, as `training.normalization.NORMS` has them.
+Norm = Literal[
+    "torch-batch",
+    "own-batch",
+    "layer",
+    "group",
+    "instance",
+    "l1-batch",
+    "generalized-batch",
+    "renorm",
+    "ghost",
+    "whitened",
+    "weight",
+    "none",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Augmentation:
     """Random changes of each training picture; zeros mean none. Angles in degrees, sizes in pixels.
@@ -37,7 +54,8 @@ class TrainingConfig:
 
     `schedule` is the one-cycle policy (Smith & Topin 2017) with `learning_rate` as its peak, or a
     constant rate. `population_batches` mini-batches of `population_batch_size` training images,
-    augmented alike, give the population statistics (Ioffe & Szegedy 2015, Algorithm 2).
+    augmented alike, give the population statistics (Ioffe & Szegedy 2015, Algorithm 2). `norm` is
+    what stands in the place of the network's batch normalization.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -46,6 +64,7 @@ class TrainingConfig:
     network: str
     dataset: str
     epochs: Positive
+    norm: Norm = "torch-batch"
     batch_size: Annotated[int, Field(gt=1)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9

@@ -3,6 +3,7 @@
 ToolkitError
 ├── UnusableInput   exit 2: an argument, a file or a network that cannot be used
 ├── AnswerIsNo      exit 1: the work was done and its answer is no (parity failed, …)
+├── WorkerLost      exit 1: one of several processes ended; the last checkpoint stands
 └── Interrupted     exit 130: stopped by the user; what was reached is saved
 """
 
@@ -21,6 +22,12 @@ class UnusableInput(ToolkitError):
 
 class AnswerIsNo(ToolkitError):
     """A check that was asked for failed; nothing was written."""
+
+    exit_code = 1
+
+
+class WorkerLost(ToolkitError):
+    """One of the processes that trained together has ended before its time."""
 
     exit_code = 1
 

@@ -7,16 +7,14 @@ no rule of folding, and needs no PyTorch.
 import ast
 import re
 from collections.abc import Iterable
-from math import prod
 from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.traversal import RecursiveGraphIterator
 
-from training.weight_shapes import declare_by_weights
+from training.constant_operators import EVALUATED, evaluate
 
 Array = NDArray[Any]
 Dims = tuple[int | str | None, ...]
@@ -26,8 +24,9 @@ LAYER = "foldserve.layer"
 TORCH_SCOPES = "pkg.torch.onnx.name_scopes"
 _RUNNING_MEAN = re.compile(r"(?P<layer>.+)[./](?:running_mean|moving_mean)(?::0)?")
 _SHAPE, _TYPE = "foldserve.shape", "foldserve.type"
-_SHAPE_KEPT = ("GroupNormalization",)  # whose shape onnx's inference does not find
-_SMALL = 256  # elements: shapes, axes and scalars that shape inference reads
+_HANDED_ON = ("Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
+_HELD = "foldserve.held"
+_FURTHEST = 64  # operators between a stored constant and what is computed of it
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
@@ -47,19 +46,62 @@ def source(value: ir.Value) -> ir.Value:
 def constant(value: ir.Value | None) -> Array | None:
     """What `value` holds whenever the network runs, or None where that is not fixed.
 
-    Looks through initializers, Constant nodes in every form but sparse and string ones, and
-    chains of Identity. An initializer that is also a graph input is not fixed: a caller may
-    override it.
+    Looks through initializers, Constant nodes in every form but sparse and string ones, chains of
+    Identity, and what operators compute of such constants. An initializer that is also a graph
+    input is not fixed: a caller may override it.
     """
+    return _constant(value, 0)
+
+
+def _constant(value: ir.Value | None, steps: int) -> Array | None:
     if value is None:
         return None
     value = source(value)
     node = value.producer()
-    if is_op(node, "Constant") and node is not None:
-        return _constant_attribute(node)
+    if node is not None:
+        if is_op(node, "Constant"):
+            return _constant_attribute(node)
+        return _computed(value, node, steps) if is_op(node, *EVALUATED) else None
     if value.is_graph_input() or not value.is_initializer() or value.const_value is None:
         return None
     return value.const_value.numpy()
+
+
+def _computed(value: ir.Value, node: ir.Node, steps: int) -> Array | None:
+    """What a node computes of constants, kept with its outputs; None if there is anything else."""
+    if _HELD not in value.meta and steps < _FURTHEST:
+        inputs = _fixed_inputs(node, steps + 1)
+        results = evaluate(node, inputs) if inputs is not None else None
+        for position, output in enumerate(node.outputs):
+            output.meta[_HELD] = results[position] if results is not None else None
+    kept = value.meta.get(_HELD)
+    return kept if isinstance(kept, np.ndarray) else None
+
+
+def _fixed_inputs(node: ir.Node, steps: int) -> list[Array | None] | None:
+    """What the inputs hold, None for one left out; None altogether where one is not fixed."""
+    inputs: list[Array | None] = []
+    for position, given in enumerate(node.inputs):
+        held = _asked(node, position) if given is not None else None
+        if held is None:
+            held = _constant(given, steps)
+        if held is None and given is not None:
+            return None
+        inputs.append(held)
+    return inputs
+
+
+def _asked(node: ir.Node, position: int) -> Array | None:
+    """A tensor of zeros where only its shape, or its type, decides what the node computes."""
+    value = node.inputs[position]
+    if value is None:
+        return None
+    if is_op(node, "Shape", "Size"):
+        dims = shape(value) or (None,)
+        sizes = [size for size in dims if isinstance(size, int)]
+        return np.broadcast_to(np.zeros(()), sizes) if len(sizes) == len(dims) else None
+    known = dtype(value) if is_op(node, "CastLike") and position == 1 else None
+    return np.zeros((), known.numpy()) if known is not None else None
 
 
 def _constant_attribute(node: ir.Node) -> Array | None:
@@ -155,69 +197,13 @@ def dtype(value: ir.Value) -> ir.DataType | None:
     return ir.DataType(inferred) if isinstance(inferred, int) else None
 
 
-def infer_shapes(model: ir.Model, proto: onnx.ModelProto) -> None:
-    """Infers shapes and types that the file leaves out; what is written to a file is unchanged.
-
-    `proto` is what `model` was read from. Where inference fails, they stay unknown.
-    """
-    light = without_weights(proto)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-        if declare_by_weights(light.graph, inferred):
-            inferred = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
-        return
-    found = {
-        value.name: value.type.tensor_type
-        for value in (*inferred.value_info, *inferred.output, *inferred.input)
-    }
-    for value in (*model.graph.inputs, *(v for node in model.graph for v in node.outputs)):
-        known = found.get(value.name or "")
-        if known is None:
-            continue
-        value.meta[_TYPE] = known.elem_type
-        if known.HasField("shape"):
-            value.meta[_SHAPE] = tuple(map(_size, known.shape.dim))
-
-
-def _size(dimension: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dimension.HasField("dim_value"):
-        return dimension.dim_value
-    return dimension.dim_param or None
-
-
-def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network for shape inference: large constants are declared, not copied."""
-    light = onnx.ModelProto(ir_version=max(proto.ir_version, 4), functions=proto.functions)
-    light.opset_import.extend(proto.opset_import)
-    graph, given = light.graph, proto.graph
-    for field in ("node", "input", "output", "value_info"):
-        getattr(graph, field).extend(getattr(given, field))
-    inputs = {value.name for value in given.input}
-    for tensor in given.initializer:
-        if prod(tensor.dims) <= _SMALL:
-            graph.initializer.append(tensor)
-        elif tensor.name not in inputs:
-            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            graph.input.append(info)
-    _name_free_sizes(given.input, graph)
-    for node in graph.node:
-        if node.op_type in _SHAPE_KEPT:
-            same = onnx.helper.make_node("Identity", list(node.input[:1]), list(node.output[:1]))
-            node.CopyFrom(same)
-    return light
-
-
-def _name_free_sizes(declared: Iterable[onnx.ValueInfoProto], graph: onnx.GraphProto) -> None:
-    """A nameless free size gets a name, so that it can be followed through the network."""
-    names = {value.name for value in declared}
-    for value in graph.input:
-        tensor = value.type.tensor_type
-        if value.name not in names or not tensor.HasField("shape"):
-            continue
-        for axis, dimension in enumerate(tensor.shape.dim):
-            if not dimension.HasField("dim_value") and not dimension.dim_param:
-                dimension.dim_param = f"{value.name}[{axis}]"
+def infer(value: ir.Value, dims: Dims | None, element: int) -> None:
+    """Keeps what was inferred of a value beside it; what is written to a file is unchanged."""
+    value.meta[_TYPE] = element
+    if dims is not None:
+        value.meta[_SHAPE] = dims
+    if value.meta.get(_HELD, True) is None:
+        del value.meta[_HELD]  # what was not known to be fixed may be by its shape
 
 
 def layer_name(node: ir.Node) -> str:
@@ -241,8 +227,19 @@ def _scope(node: ir.Node) -> str | None:
 
 def _running_mean_stem(node: ir.Node) -> str | None:
     mean = node.inputs[3] if is_op(node, "BatchNormalization") and len(node.inputs) > 3 else None
-    found = _RUNNING_MEAN.fullmatch((source(mean).name or "") if mean is not None else "")
+    found = _RUNNING_MEAN.fullmatch((_stored(mean).name or "") if mean is not None else "")
     return found["layer"] if found else None
+
+
+def _stored(value: ir.Value) -> ir.Value:
+    """The value behind casts and changes of shape."""
+    for _ in range(_FURTHEST):
+        node = value.producer()
+        given = node.inputs[0] if is_op(node, *_HANDED_ON) and node is not None else None
+        if given is None:
+            break
+        value = given
+    return value
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -36,7 +36,13 @@ PROOF_ROWS = 32
 
 
 def train(
-    config: TrainingConfig, data: Dataset, folder: Path, *, resume: bool, report: Report
+    config: TrainingConfig,
+    data: Dataset,
+    folder: Path,
+    *,
+    resume: bool,
+    report: Report,
+    processes: int = 1,
 ) -> Checkpoint:
     """Trains, estimates the population statistics, and keeps both with their accuracies.
 
@@ -44,14 +50,16 @@ def train(
     `accuracy_population`, `mean_distance` and `variance_distance` (see `population.distance`; the
     largest over the layers).
     """
-    network, checkpoint = fit(config, data, folder, resume=resume, report=report)
-    if not checkpoint.population:
+    network, checkpoint = fit(
+        config, data, folder, resume=resume, report=report, processes=processes
+    )
+    if "accuracy_population" not in checkpoint.metrics:
         moments = estimate(network, _training_batches(config, data))
         statistics = as_statistics(moments)
         checkpoint.metrics["accuracy_moving_average"] = accuracy_on_test(network, data)
-        distances = distance(network, statistics).values()
-        checkpoint.metrics["mean_distance"] = max(mean for mean, _ in distances)
-        checkpoint.metrics["variance_distance"] = max(var for _, var in distances)
+        distances = distance(network, statistics).values()  # none without batch normalization
+        checkpoint.metrics["mean_distance"] = max((mean for mean, _ in distances), default=0.0)
+        checkpoint.metrics["variance_distance"] = max((var for _, var in distances), default=0.0)
         freeze(network, statistics)
         checkpoint.metrics["accuracy_population"] = accuracy_on_test(network, data)
         checkpoint.population = statistics
@@ -63,13 +71,13 @@ def frozen_network(
     checkpoint: Checkpoint, statistics: Statistics
 ) -> tuple[nn.Module, dict[str, Provenance]]:
     """The trained network with the chosen statistics frozen, in eval mode, and their provenance."""
-    network = build(checkpoint.config.network)
+    network = build(checkpoint.config.network, norm=checkpoint.config.norm)
     network.load_state_dict(checkpoint.model)
     provenance = {
         name: describe(name, layer) for name, layer in normalization_layers(network).items()
     }
     if statistics == "population":
-        if not checkpoint.population:
+        if "accuracy_population" not in checkpoint.metrics:
             raise UnusableInput(
                 "expected a finished run with population statistics; go on with "
                 "`foldserve train … --resume`, or choose --statistics moving-average"

@@ -5,9 +5,12 @@ in training. Each layer's *input* is accumulated as (count, mean, M2) per channe
 merged with Chan's formula, so that for given inputs the result does not depend on how they were
 split into batches. The paper averages the batches' variances instead, which loses the variance
 between their means. The variance is Bessel-corrected over all values, as PyTorch tracks it.
+
+Layers that measure by something else than the variance (`GeneralizedBatchNorm`) have no such
+formula for their statistics: of those the average over the batches is taken, as in the paper.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from training.errors import UnusableInput
+from training.normalization.generalized import GeneralizedBatchNorm
 
 CACHED_VALUES = 2**15
 
@@ -59,12 +63,39 @@ class Moments:
         return torch.as_tensor(self.m2 / (self.count - 1))
 
 
+class BatchAverages:
+    """Centre and squared deviation [C] of a layer's batches, averaged by their number of values."""
+
+    def __init__(self, layer: GeneralizedBatchNorm) -> None:
+        self.count = 0
+        self.mean: Tensor | float = 0.0
+        self._square: Tensor | float = 0.0
+        self._layer = layer
+
+    def add(self, values: Tensor) -> None:
+        """Takes in the statistics of `values` [N, C, …]."""
+        count = values.numel() // values.shape[1]
+        self.count += count
+        share = count / self.count
+        centre, square = (s.double() for s in self._layer.statistics(values.detach()))
+        self.mean = self.mean + (centre - self.mean) * share
+        self._square = self._square + (square - self._square) * share
+
+    @property
+    def variance(self) -> Tensor:
+        """The average squared deviation, [C]."""
+        return torch.as_tensor(self._square)
+
+
+Statistics = Moments | BatchAverages
+
+
 def normalization_layers(network: nn.Module) -> dict[str, BatchNorm]:
     """The batch-normalization modules by their path, in the order of registration."""
     return {name: m for name, m in network.named_modules() if isinstance(m, BatchNorm)}
 
 
-def estimate(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Moments]:
+def estimate(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Statistics]:
     """The moments of every normalization layer's input over `batches` of network inputs.
 
     The layers normalize by their batches while everything else is in eval mode. Nothing of the
@@ -72,7 +103,7 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Moments
     UnusableInput when there was no batch, or a layer saw fewer than two values per channel.
     """
     layers = normalization_layers(network)
-    moments = {name: Moments() for name in layers}
+    moments = {name: _statistics_of(layer) for name, layer in layers.items()}
     with _gathering(network, layers, moments), torch.no_grad():
         for batch in batches:
             network(batch)
@@ -85,7 +116,11 @@ def estimate(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Moments
     return moments
 
 
-def as_statistics(moments: dict[str, Moments]) -> dict[str, dict[str, Tensor]]:
+def _statistics_of(layer: BatchNorm) -> Statistics:
+    return BatchAverages(layer) if isinstance(layer, GeneralizedBatchNorm) else Moments()
+
+
+def as_statistics(moments: Mapping[str, Statistics]) -> dict[str, dict[str, Tensor]]:
     """Mean and unbiased var [C] of every layer, rounded once to float32."""
     return {
         name: {"mean": torch.as_tensor(found.mean).float(), "var": found.variance.float()}
@@ -128,7 +163,7 @@ def _running(name: str, layer: BatchNorm) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _gathering(
-    network: nn.Module, layers: dict[str, BatchNorm], moments: dict[str, Moments]
+    network: nn.Module, layers: dict[str, BatchNorm], moments: dict[str, Statistics]
 ) -> Iterator[None]:
     """Normalization by batch without tracking, inputs observed; all put back on leaving."""
     modes = [(module, module.training) for module in network.modules()]
@@ -149,7 +184,7 @@ def _gathering(
 
 
 @contextmanager
-def _observed(layer: BatchNorm, moments: Moments) -> Iterator[None]:
+def _observed(layer: BatchNorm, moments: Statistics) -> Iterator[None]:
     def observe(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         moments.add(inputs[0])
 

@@ -35,13 +35,15 @@ def test_both_statistics_and_their_accuracies_are_kept(
 def test_a_finished_run_is_not_done_again(
     short_config: TrainingConfig, short_run: Checkpoint, mnist: Dataset, run_folder: Path
 ) -> None:
-    before = (run_folder / "checkpoint.pt").read_bytes()
+    before = load_checkpoint(run_folder)
     again = pipeline.train(
         short_config, mnist, run_folder, resume=True, report=lambda checkpoint, steps: None
     )
     assert again.metrics == short_run.metrics
-    assert torch.load(run_folder / "checkpoint.pt")["step"] == short_run.step
-    assert len(before) == (run_folder / "checkpoint.pt").stat().st_size
+    after = load_checkpoint(run_folder)
+    assert after.step == before.step == short_run.step
+    assert after.history == before.history
+    assert all(torch.equal(value, after.model[name]) for name, value in before.model.items())
 
 
 @pytest.mark.parametrize("statistics", ["population", "moving-average"])

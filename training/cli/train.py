@@ -18,8 +18,15 @@ Preset = Annotated[str, typer.Argument(help="mnist-cnn, mnist-mlp, fashion-cnn, 
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; default runs/NAME.")]
 Data = Annotated[Path | None, typer.Option(help="Folder with the data set's IDX files.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+Normalization = Annotated[
+    str | None,
+    typer.Option("--norm", help="Normalization in place of PyTorch's; see docs/normalization.md."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, order, augmentation, dropout.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")]
+Processes = Annotated[
+    int, typer.Option("--nproc", min=1, help="Processes that share each mini-batch.")
+]
 Models = Annotated[Path | None, typer.Option("--bundle", help="Also write a bundle in here.")]
 
 
@@ -29,7 +36,9 @@ def train(
     data: Data = None,
     epochs: Epochs = None,
     seed: Seed = None,
+    norm: Normalization = None,
     resume: Resume = False,
+    processes: Processes = 1,
     models: Models = None,
     statistics: StatisticsOption = Estimate.population,
     force: Force = False,
@@ -47,13 +56,19 @@ def train(
     from training import pipeline
     from training.config import load_config
     from training.data import load
+    from training.fit import follow
+    from training.processes import is_worker
 
-    config = load_config(preset).replace(epochs=epochs, seed=seed)
+    config = load_config(preset).replace(epochs=epochs, seed=seed, norm=norm)
     folder = out or Path("runs") / config.name
     dataset = load(config.dataset, data)
+    if is_worker():  # torchrun has started several; the first of them leads
+        return follow(config, dataset, folder)
     started = time.monotonic()
     with ProgressReport(config) as report:
-        checkpoint = pipeline.train(config, dataset, folder, resume=resume, report=report)
+        checkpoint = pipeline.train(
+            config, dataset, folder, resume=resume, report=report, processes=processes
+        )
     result: dict[str, object] = {
         "run": str(folder),
         "seconds": round(time.monotonic() - started, 1),

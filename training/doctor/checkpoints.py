@@ -36,7 +36,9 @@ def from_file(path: Path) -> Patient:
 
 def from_checkpoint(checkpoint: Checkpoint, name: str) -> Patient:
     """A run of ours: exported as it would be bundled; its state dict where that cannot be."""
-    estimate: pipeline.Statistics = "population" if checkpoint.population else "moving-average"
+    estimate: pipeline.Statistics = (
+        "population" if "accuracy_population" in checkpoint.metrics else "moving-average"
+    )
     facts = Training(checkpoint.config.batch_size)  # a last, short mini-batch is left out
     try:
         patient = from_onnx(pipeline.export_run(checkpoint, estimate), name)

@@ -23,6 +23,7 @@ from training.doctor.patient import Patient, as_float
 from training.doctor.runner import Input
 from training.fold.affine import Float64
 from training.graph import Array
+from training.normalization.layer import AtInference
 from training.population import BatchNorm
 
 ROWS = 32
@@ -33,7 +34,7 @@ def from_module(network: nn.Module, example: Tensor, name: str = "module") -> Pa
     """A patient that is a module; `example` is one input [1, …], of which only the shape and the
     type count."""
     state = dict(network.state_dict())
-    layers = [_own(path, m) for path, m in network.named_modules() if isinstance(m, BatchNorm)]
+    layers = [_own(path, layer) for path, layer in _batch_norms(network)]
     hidden = _hidden(network, _rows(example), state)
     return Patient(
         name,
@@ -62,6 +63,15 @@ class ModuleRunner:
         outputs = answer if isinstance(answer, tuple | list) else [answer]
         tensors = [output for output in outputs if isinstance(output, Tensor)]
         return {f"output {i}": t.detach().cpu().numpy() for i, t in enumerate(tensors)}
+
+
+def _batch_norms(network: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
+    """PyTorch's layers, and those of ours that are one at inference, as frozen ones are."""
+    for path, module in network.named_modules():
+        if isinstance(module, AtInference) and not isinstance(module, BatchNorm):
+            module = module.at_inference()
+        if isinstance(module, BatchNorm):
+            yield path, module
 
 
 def _own(path: str, layer: BatchNorm) -> Layer:

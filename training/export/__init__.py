@@ -25,6 +25,7 @@ from training.export.layers import (
     first_line,
     refuse_untracked,
     replace_lookalikes,
+    replace_own,
 )
 from training.export.outputs import output_names
 from training.provenance import Provenance
@@ -76,6 +77,7 @@ def export_inputs(
     checked = draw_call(inputs, keyword=keyword)
     expected = leaves(_try(prepared, checked))
     reference = eval_copy(prepared)
+    prepared = replace_own(prepared)
     replace_lookalikes(prepared)
     layers, paths = batch_norms(prepared)
     refuse_untracked(layers)

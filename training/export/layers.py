@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.utils import parametrize
 
 from training.errors import UnusableInput
+from training.normalization.batch_norm import AnyRankBatchNorm
+from training.normalization.layer import AtInference
 from training.population import BatchNorm
 from training.provenance import Provenance
 
@@ -22,13 +25,6 @@ _LOOKS_LIKE = re.compile(r"batch_?norm|bn|frozen", re.IGNORECASE)
 # Where a layer does not say its epsilon: none, and the usual ones.
 _EPSILONS = (1e-30, 1e-5, 1e-3)
 _SAME = 1e-6  # relative, of layers in float64, some of which compute in float32
-
-
-class FrozenNorm(BatchNorm):
-    """Batch normalization of inputs of any rank, in place of a layer that looks like it."""
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any rank: as the layer that it stands for."""
 
 
 def eval_copy(network: nn.Module) -> nn.Module:
@@ -83,6 +79,19 @@ def refuse_untracked(layers: Mapping[str, BatchNorm]) -> None:
         )
 
 
+def replace_own(network: nn.Module) -> nn.Module:
+    """Puts what each of our layers is at inference, made of PyTorch's own, in its place; the
+    network, or its replacement where it is one layer itself."""
+    if isinstance(network, AtInference):
+        return network.at_inference()
+    for path, module in list(network.named_modules()):
+        if isinstance(module, AtInference):
+            network.set_submodule(path, module.at_inference())
+        elif parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    return network
+
+
 def replace_lookalikes(network: nn.Module) -> None:
     """Puts PyTorch's layer in the place of each that computes the same, in place."""
     for path, module in list(network.named_modules()):
@@ -104,7 +113,7 @@ def _looks_like(module: nn.Module) -> bool:
     )
 
 
-def _replacement(module: nn.Module) -> FrozenNorm | None:
+def _replacement(module: nn.Module) -> AnyRankBatchNorm | None:
     """PyTorch's layer with the module's numbers; None where it computes something else."""
     own = getattr(module, "eps", getattr(module, "epsilon", None))
     best: tuple[float, float] | None = None
@@ -117,7 +126,7 @@ def _replacement(module: nn.Module) -> FrozenNorm | None:
     return _normalization(module, best[1])
 
 
-def _normalization(module: nn.Module, epsilon: float) -> FrozenNorm:
+def _normalization(module: nn.Module, epsilon: float) -> AnyRankBatchNorm:
     def held(*names: str) -> Tensor | None:
         found = (getattr(module, name, None) for name in names)
         return next((value for value in found if isinstance(value, Tensor)), None)
@@ -126,7 +135,7 @@ def _normalization(module: nn.Module, epsilon: float) -> FrozenNorm:
     assert mean is not None
     assert var is not None
     momentum = getattr(module, "momentum", None)
-    layer = FrozenNorm(len(mean), epsilon, momentum if isinstance(momentum, float) else None)
+    layer = AnyRankBatchNorm(len(mean), epsilon, momentum if isinstance(momentum, float) else None)
     layer.running_mean, layer.running_var = mean.detach(), var.detach()
     for name, value, neutral in (
         ("weight", held("weight", "gamma"), torch.ones_like(mean)),
@@ -138,7 +147,7 @@ def _normalization(module: nn.Module, epsilon: float) -> FrozenNorm:
     return layer.eval()
 
 
-def _difference(module: nn.Module, layer: FrozenNorm) -> float:
+def _difference(module: nn.Module, layer: AnyRankBatchNorm) -> float:
     """The largest relative difference in float64 over the ranks that the module takes."""
     try:
         first, second = (copy.deepcopy(m).double() for m in (module, layer))

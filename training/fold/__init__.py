@@ -17,10 +17,11 @@ import onnx
 import onnx_ir as ir
 
 from training import graph
-from training.fold.affine import Line, Normalization, channels_of, read_normalization
+from training.fold.affine import Line, Normalization, channels_of, epsilon_of, read_normalization
 from training.fold.apply import FOLDED, folded_layers
 from training.fold.engine import Layer, find_layers, fold_layers
 from training.fold.equivalence import Equivalence, prove
+from training.fold.inlining import inline_functions
 from training.fold.merging import merge_branches, note_refusals
 from training.fold.refusal import Refusal
 from training.fold.report import BranchMerge, FoldReport, LayerFold
@@ -28,6 +29,7 @@ from training.fold.rules import RULES
 from training.fold.rules.base import Rewritten
 from training.fold.tidy import tidy
 from training.onnx_files import file_size
+from training.shapes import infer_shapes
 
 __all__ = [
     "FOLDED",
@@ -65,8 +67,9 @@ def fold(model: onnx.ModelProto) -> FoldResult:
     """
     started = perf_counter()
     working = ir.from_proto(model)
+    inline_functions(working)
+    infer_shapes(working)
     layers = find_layers(working)
-    graph.infer_shapes(working, model)
     merges = merge_branches(working, layers)
     fold_layers(working, layers, RULES)
     note_refusals(layers, merges)
@@ -126,7 +129,7 @@ def _describe(layer: Layer) -> LayerFold:
         node=graph.node_name(layer.node),
         operator=layer.node.op_type,
         channels=channels_of(layer.node) if isinstance(read, Refusal) else read.channels,
-        epsilon=float(graph.attribute(layer.node, "epsilon", 1e-5)),
+        epsilon=epsilon_of(layer.node),
         rule=done.rule if done else None,
         folded_into=done.folded_into if done else None,
         refusal=str(outcome) if isinstance(outcome, Refusal) else None,

@@ -82,7 +82,7 @@ def read_normalization(node: ir.Node, name: str | None = None) -> Normalization 
         if isinstance(array, Refusal):
             return array
         parameters[parameter] = array
-    epsilon = float(graph.attribute(node, "epsilon", 1e-5))
+    epsilon = epsilon_of(node)
     refusal = _mismatched(parameters) or _bad_variance(parameters["var"], epsilon)
     if refusal is not None:
         return refusal
@@ -94,6 +94,11 @@ def read_normalization(node: ir.Node, name: str | None = None) -> Normalization 
         **parameters,
         metadata=dict(node.metadata_props),
     )
+
+
+def epsilon_of(node: ir.Node) -> float:
+    """As stored: an attribute is a float32, and so is the default."""
+    return float(graph.attribute(node, "epsilon", np.float32(1e-5)))
 
 
 def channels_of(node: ir.Node) -> int | None:

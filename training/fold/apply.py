@@ -215,7 +215,8 @@ def folded_layers(metadata: Mapping[str, str]) -> list[str]:
 
 def sweep(model_graph: ir.Graph, released: Iterable[ir.Value], *through: str) -> None:
     """Removes the constants that the fold left without a reader, and what only led to them:
-    Identity, and the operators `through`, of one output each."""
+    Identity, what computes constants of constants, and the operators `through`, of one output
+    each."""
     pending, leaves = list(released), dict[ir.Value, None]()  # looked at once, however many readers
     while pending:
         value = pending.pop()
@@ -223,7 +224,8 @@ def sweep(model_graph: ir.Graph, released: Iterable[ir.Value], *through: str) ->
         if node is None or graph.is_op(node, "Constant"):
             leaves[value] = None
             continue
-        inside = node.graph is model_graph and graph.is_op(node, "Identity", *through)
+        led = graph.is_op(node, "Identity", *through) or graph.constant(value) is not None
+        inside = node.graph is model_graph and led and len(node.outputs) == 1
         if inside and not value.uses() and not value.is_graph_output():
             inputs = [given for given in node.inputs if given is not None]
             model_graph.remove(node, safe=True)

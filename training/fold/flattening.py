@@ -20,7 +20,7 @@ _ONE_STAYS = ("Squeeze", "Unsqueeze", "Reshape")
 _INTEGERS = (ir.DataType.INT64, ir.DataType.INT32)
 _STEPS = 12  # nodes between a Shape and its Concat; exporters have up to six
 _FLATTEN_ANY_TYPE = 9  # the opset from which Flatten takes more than floating-point numbers
-_IR_FREE_INITIALIZERS = 4  # the format from which an initializer need not be an input
+IR_FREE_INITIALIZERS = 4  # the format from which an initializer need not be an input
 
 
 def simplify_shape(node: ir.Node, names: Names, ir_version: int) -> ir.Value | None:
@@ -38,7 +38,7 @@ def simplify_shape(node: ir.Node, names: Names, ir_version: int) -> ir.Value | N
         node.attributes["axis"] = ir.AttrInt64("axis", 1)
         node.resize_inputs(1)
         return given
-    if ir_version < _IR_FREE_INITIALIZERS:
+    if ir_version < IR_FREE_INITIALIZERS:
         return None
     name = names.fresh(f"{node.outputs[0].name}.shape")
     value = ir.Value(name=name, const_value=ir.tensor(np.array([0, *sizes], np.int64), name=name))

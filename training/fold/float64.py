@@ -4,7 +4,7 @@ The network is copied with every floating-point type replaced by double, and run
 reference evaluator. It shares no code with the fold. Some operators are ours (`kernels`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -24,6 +24,7 @@ def evaluate(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, A
     The weights go in beside the inputs: as a part of the network they would be held four times.
     """
     light = _without_initializers(model)
+    _put_callees_first(light)
     evaluator = ReferenceEvaluator(to_float64(light), new_ops=list(KERNELS))
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -50,6 +51,30 @@ def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.name not in declared
     )
     return light
+
+
+def _put_callees_first(model: onnx.ModelProto) -> None:
+    """Functions in the order that the evaluator needs; what calls itself comes last."""
+    waiting = {(function.domain, function.name): function for function in model.functions}
+    ordered = list[onnx.FunctionProto]()
+    while waiting:
+        ready = [key for key, function in waiting.items() if not _calls(function, waiting)]
+        ordered += (waiting.pop(key) for key in ready or list(waiting))
+    copies = [onnx.FunctionProto.FromString(f.SerializeToString()) for f in ordered]
+    del model.functions[:]
+    model.functions.extend(copies)
+
+
+def _calls(function: onnx.FunctionProto, others: Container[tuple[str, str]]) -> bool:
+    return any((node.domain, node.op_type) in others for node in _all_nodes(function.node))
+
+
+def _all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(graph.node)
 
 
 def to_float64(model: onnx.ModelProto) -> onnx.ModelProto:

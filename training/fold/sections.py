@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
+import onnx_ir as ir
 from onnx import helper
 
-from training.graph import without_weights
+from training.shapes import without_weights
 
 _KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 Types = Mapping[str, onnx.TypeProto]
@@ -71,9 +72,11 @@ def _types(model: onnx.ModelProto, custom: Sequence[int]) -> Types:
     """The types of all values. What a custom operator gives is as the file declares it; else like
     its first input, which is right for activations and normalizations, the most frequent kind."""
     declared = {value.name for value in (*model.graph.value_info, *model.graph.output)}
-    light = without_weights(model)
-    for index in reversed(custom):
-        node = light.graph.node[index]
+    light = without_weights(ir.from_proto(model))
+    opaque = {name for index in custom for name in model.graph.node[index].output[:1]}
+    for index, node in reversed(list(enumerate(light.graph.node))):
+        if not node.output or node.output[0] not in opaque:
+            continue
         unknown = [name for name in node.output if name and name not in declared]
         like = [helper.make_node("Identity", node.input[:1], [name]) for name in unknown]
         _replace(light.graph, index, like if node.input else [])

@@ -12,13 +12,16 @@ import numpy as np
 import onnx_ir as ir
 
 from training import graph
+from training.constant_operators import EVALUATED
 from training.fold.apply import FOLDED, sweep
 from training.fold.engine import Layer
-from training.fold.flattening import ARITHMETIC, simplify_shape
+from training.fold.flattening import ARITHMETIC, IR_FREE_INITIALIZERS, simplify_shape
+from training.fold.padding import take_padding_in
 from training.graph import Names
 
 # What each adds or multiplies without effect, and whether only as the second operand.
 _NEUTRAL = {"Add": (0, False), "Sub": (0, True), "Mul": (1, False), "Div": (1, True)}
+_FEW_BYTES = 1 << 12
 _DROPS_BY_INPUT, _DROPS_BY_ATTRIBUTE = 12, 7  # opsets: training_mode from the one, is_test before
 
 
@@ -31,6 +34,13 @@ def tidy(model: ir.Model, layers: Sequence[Layer]) -> None:
     moved: dict[ir.Value, ir.Value] = {}
     released: list[ir.Value] = []
     for node in list(model.graph):
+        if model.ir_version >= IR_FREE_INITIALIZERS and _is_stored_as_well(node):
+            released += _store(node)
+            continue
+        padding = take_padding_in(node)
+        if padding is not None:
+            released += [value for value in padding.inputs if value is not None]
+            model.graph.remove(padding, safe=True)
         shape = simplify_shape(node, names, model.ir_version)
         released += [shape] if shape is not None else []
         given = _passed(node)
@@ -44,6 +54,33 @@ def tidy(model: ir.Model, layers: Sequence[Layer]) -> None:
         if layer.output is not None:
             output = moved.get(layer.output, layer.output)
             layer.output = None if _is_gone(output) else output
+
+
+def _is_stored_as_well(node: ir.Node) -> bool:
+    """Whether the node computes a constant that takes no more bytes than what it is computed of,
+    or few."""
+    if not graph.is_op(node, *EVALUATED) or len(node.outputs) != 1 or FOLDED in node.metadata_props:
+        return False
+    output, held = node.outputs[0], graph.constant(node.outputs[0])
+    if held is None or output.is_graph_output():
+        return False
+    given = (graph.constant(value) for value in node.inputs)
+    return held.nbytes <= max(_FEW_BYTES, sum(a.nbytes for a in given if a is not None))
+
+
+def _store(node: ir.Node) -> list[ir.Value]:
+    """The readers of what the node computes read a constant of that name; what it read itself."""
+    output, held, inside = node.outputs[0], graph.constant(node.outputs[0]), node.graph
+    assert held is not None  # `_is_stored_as_well` comes first
+    assert isinstance(inside, ir.Graph)
+    stored = ir.Value(name=output.name, const_value=ir.tensor(held, name=output.name))
+    stored.type = ir.TensorType(ir.DataType.from_numpy(held.dtype))
+    stored.shape = ir.Shape(held.shape)
+    inputs = [value for value in node.inputs if value is not None]
+    output.replace_all_uses_with(stored)
+    inside.remove(node, safe=True)
+    inside.register_initializer(stored)
+    return inputs
 
 
 def _is_gone(value: ir.Value) -> bool:

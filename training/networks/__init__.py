@@ -1,8 +1,10 @@
 """Networks with batch normalization, by name."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from training.errors import UnusableInput
@@ -18,6 +20,7 @@ from training.networks.repvgg import RepVggA0
 from training.networks.resnet import resnet18, resnet50
 from training.networks.unet import UNet
 from training.networks.vgg import vgg11_bn, vgg16_bn
+from training.normalization import replace_normalization
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +53,40 @@ NETWORKS: dict[str, Architecture] = {
 
 
 def build(name: str, **arguments: object) -> nn.Module:
-    """A new network with initial weights; UnusableInput where there is none of that name."""
+    """A new network with initial weights, made with `arguments`; that of the name `norm` is what
+    stands in the place of its batch normalization.
+
+    Raises UnusableInput where there is no network, or no normalization, of that name.
+    """
     if name not in NETWORKS:
         raise UnusableInput(f"expected a network of {', '.join(NETWORKS)}; got {name}")
+    norm = str(arguments.pop("norm", "torch-batch"))
     try:
-        return NETWORKS[name].factory(**arguments)
+        network = NETWORKS[name].factory(**arguments)
     except TypeError as error:
         raise UnusableInput(f"network '{name}': expected other arguments: {error}") from None
+    return replace_normalization(network, norm)
 
 
-def build_for_training(name: str) -> nn.Module:
+def build_for_training(name: str, norm: str = "torch-batch") -> nn.Module:
     """A new network for the data sets that there are, of 28×28 grey pixels, or UnusableInput."""
-    network = build(name)
+    network = build(name, norm=norm)
     if NETWORKS[name].row != _DIGIT:
         sizes = "×".join(map(str, NETWORKS[name].row))
         raise UnusableInput(
             f"network '{name}' takes {sizes}: expected one for 1×28×28 to train; others can be "
             "exported and bundled"
         )
+    _refuse_unfit(network, name, norm)
     return network
+
+
+def _refuse_unfit(network: nn.Module, name: str, norm: str) -> None:
+    """UnusableInput where the normalization cannot take the network's features: instance
+    normalization needs positions, for one."""
+    trial = copy.deepcopy(network).train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            trial(torch.zeros(2, *NETWORKS[name].row))
+    except ValueError as error:
+        raise UnusableInput(f"network '{name}' cannot have norm {norm}: {error}") from None

@@ -216,9 +216,53 @@ def widen(net: Network) -> tuple[str, tuple[int, ...]]:
     return net.op("Reshape", net.ints(-1, *sizes)), sizes
 
 
-ANY: list[Block] = [layer, layer, activation, constant, product]
+def cut(net: Network) -> tuple[str, tuple[int, ...]]:
+    """A Slice of any axis but the rows."""
+    axis = net.draw(st.integers(0, len(net.sizes) - 1))
+    start = net.draw(st.integers(0, (net.sizes[axis] - 1) // 2))
+    step = net.draw(st.sampled_from([1, 1, 2]))
+    end = max(start + 1, net.sizes[axis] - net.draw(st.integers(0, 1)))
+    sizes = [*net.sizes]
+    sizes[axis] = len(range(start, end, step))
+    places = [net.ints(number) for number in (start, end, axis + 1, step)]
+    return net.op("Slice", *places), tuple(sizes)
+
+
+def taken(net: Network) -> tuple[str, tuple[int, ...]]:
+    axis = net.draw(st.integers(0, len(net.sizes) - 1))
+    size = net.sizes[axis]
+    indices = net.draw(st.lists(st.integers(-size, size - 1), min_size=1, max_size=6))
+    sizes = [*net.sizes]
+    sizes[axis] = len(indices)
+    return net.op("Gather", net.ints(*indices), axis=axis + 1), tuple(sizes)
+
+
+def repeated(net: Network) -> tuple[str, tuple[int, ...]]:
+    repeats = [net.draw(st.sampled_from([1, 1, 2])) for _ in net.sizes]
+    sizes = tuple(n * count for n, count in zip(net.sizes, repeats, strict=True))
+    return net.op("Tile", net.ints(1, *repeats)), sizes
+
+
+def total(net: Network) -> tuple[str, tuple[int, ...]]:
+    return net.op("ReduceSum", net.ints(-1), keepdims=0), net.sizes[:-1]
+
+
+def mean(net: Network) -> tuple[str, tuple[int, ...]]:
+    kind = net.draw(st.sampled_from(["Mean", "Max", "Min"]))
+    return net.builder.op(kind, [conv(net), conv(net)], net.name()), net.sizes
+
+
+def computed(net: Network) -> tuple[str, tuple[int, ...]]:
+    """A convolution whose weight is computed of constants."""
+    channels, axes = net.sizes[0], len(net.sizes) - 1
+    turned = net.op("Transpose", data=net.weight(*[1] * axes, channels, channels))
+    factor = net.op("Exp", data=net.weight(channels, *[1] * (axes + 1)))
+    return net.op("Conv", net.op("Mul", factor, data=turned)), net.sizes
+
+
+ANY: list[Block] = [cut, taken, repeated, layer, layer, activation, constant, product]
 SPATIAL: list[Block] = [convolution, convolution, transposed, pool, overall, join, split]
-SPATIAL += [shuffle, pad, flatten, turn]
+SPATIAL += [shuffle, pad, flatten, turn, total, mean, computed]
 BLOCKS: dict[int, list[Block]] = {
     3: [*ANY, *SPATIAL, depth_to_space],
     2: [*ANY, *SPATIAL],

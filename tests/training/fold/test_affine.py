@@ -135,3 +135,12 @@ def test_a_layer_has_its_author_s_name(metadata: dict[str, str], mean: str, expe
 def test_equal_names_are_told_apart() -> None:
     assert unique(["a", "a", "b"]) == ["a", "a#2", "b"]
     assert unique(["a", "a", "a#2", "b", "a"]) == ["a", "a#3", "a#2", "b", "a#4"]
+
+
+def test_the_default_epsilon_is_a_float32_as_an_attribute_is() -> None:
+    builder = Builder()
+    builder.normalize("x", "y", 4)
+    (node,) = ir.from_proto(builder.model({"x": ["N", 4]}, ["y"])).graph
+    read = read_normalization(node)
+    assert isinstance(read, Normalization)
+    assert read.epsilon == float(np.float32(1e-5))

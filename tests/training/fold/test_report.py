@@ -61,5 +61,5 @@ def test_the_table_shows_names_and_refusals_as_they_are() -> None:
     Console(file=output, width=160).print(_result().report.table())
     text = output.getvalue()
     assert "stem[0]" in text
-    assert "left: backward: it comes from Relu 'relu', which no line can pass" in text
+    assert "left: backward: it comes from Relu 'relu', which no line with a" in text
     assert "1 of 2 normalization layers folded; 4 → 3 nodes" in text

@@ -6,12 +6,16 @@ None of them knows another: what is between them is a `Field`. `RESPONSES` has t
 from types import MappingProxyType
 
 from training.fold.operators import (
+    activation,
     add,
+    average,
     blocks,
     concat,
     conv,
     convtranspose,
     einsum,
+    extreme,
+    gather,
     gemm,
     matmul,
     maximum,
@@ -19,21 +23,30 @@ from training.fold.operators import (
     multiply,
     normalization,
     pad,
+    recurrent,
+    repeat,
     reshape,
     resize,
     same,
+    sample,
+    slices,
     split,
+    total,
     transpose,
 )
 from training.fold.way import Operator
 
 _ALL: tuple[Operator, ...] = (
+    activation,
     add,
+    average,
     blocks,
     concat,
     conv,
     convtranspose,
     einsum,
+    extreme,
+    gather,
     gemm,
     matmul,
     maximum,
@@ -41,11 +54,18 @@ _ALL: tuple[Operator, ...] = (
     multiply,
     normalization,
     pad,
+    recurrent,
+    repeat,
     reshape,
     resize,
+    sample,
     same,
+    slices,
     split,
+    total,
     transpose,
 )
 
 RESPONSES = MappingProxyType({name: kind for kind in _ALL for name in kind.OP_TYPES})
+# What passes a line without a shift only in place of the whole layer, which then goes.
+LINEAR = MappingProxyType({n: k for n, k in RESPONSES.items() if n not in activation.OP_TYPES})

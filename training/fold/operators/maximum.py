@@ -1,8 +1,9 @@
-"""MaxPool, GlobalMaxPool and ReduceMax, the line behind or before.
+"""MaxPool, GlobalMaxPool, ReduceMax and ReduceMin, the line behind or before.
 
     max(m·x + s) = m·max(x) + s        where m ≥ 0, and m and s the same all over what is compared
 
-A negative multiplier turns the maximum into a minimum. Padding never wins: it counts as -∞.
+A negative multiplier turns the maximum into a minimum, and a minimum into a maximum. Padding never
+wins: it counts as -∞.
 """
 
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from training.fold.field import Field
 from training.fold.refusal import Refusal
 from training.fold.way import Ways, on
 
-OP_TYPES = ("MaxPool", "GlobalMaxPool", "ReduceMax")
+OP_TYPES = ("MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin")
 
 
 def backward(node: ir.Node, output: int, field: Field) -> Ways:
@@ -32,7 +33,7 @@ def forward(node: ir.Node, position: int, field: Field) -> Ways:
 
 
 def _maximum(node: ir.Node, rank: int) -> Reduction | Refusal:
-    return reduction(node) if node.op_type == "ReduceMax" else pooled(node, rank)
+    return reduction(node) if node.op_type in ("ReduceMax", "ReduceMin") else pooled(node, rank)
 
 
 def _refused(node: ir.Node, maximum: Reduction, field: Field) -> Refusal | None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from training import graph
 from training.fold.field import Field
-from training.fold.operators import RESPONSES
+from training.fold.operators import LINEAR, RESPONSES
 from training.fold.refusal import Refusal
 from training.fold.rules.base import Change, Constant, Insertion, Match, Site
 from training.fold.rules.checks import FLOATING
@@ -48,7 +48,8 @@ def _change(site: Site, shift_stays: bool = False) -> Change | Refusal:
     if isinstance(field, Refusal):
         return field
     wanted = field.without_shift() if shift_stays else field
-    plan = Walk(RESPONSES).backward(site.data, wanted, (site.node, 0))
+    walk = Walk(LINEAR if shift_stays else RESPONSES)
+    plan = walk.backward(site.data, wanted, (site.node, 0))
     if isinstance(plan, Refusal):
         return plan
     tangle = plan.tangle()

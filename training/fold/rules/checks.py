@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from training import graph
-from training.fold.affine import Float64, Line, why_not_constant
+from training.fold.affine import Float64, Line, epsilon_of, why_not_constant
 from training.fold.field import Field
 from training.fold.refusal import Refusal
 from training.fold.rules.base import Match
@@ -140,7 +140,7 @@ def exact(node: ir.Node, position: int) -> Float64:
 def current_line(node: ir.Node) -> Line:
     """The line that a BatchNormalization is by its constants as they are now, unrounded."""
     scale, bias, mean, var = (exact(node, position) for position in range(1, 5))
-    multiplier = scale / np.sqrt(var + float(graph.attribute(node, "epsilon", 1e-5)))
+    multiplier = scale / np.sqrt(var + epsilon_of(node))
     return Line(multiplier, bias - mean * multiplier)
 
 
