@@ -13,6 +13,7 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
+from service.api.leaving import unless_client_leaves
 from service.api.routing import PLATFORM, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
@@ -143,7 +144,8 @@ async def infer(request: Request, model: Model) -> Response:
     if message.id is not None and request.scope["state"].get("given_id") is None:
         request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
     asked = decode(message, model.inputs, model.outputs)
-    outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
+    work = model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
+    outputs = await unless_client_leaves(request.receive, work)
     answer = encode(model, asked, outputs)
     if (header := request.headers.get("accept-encoding")) is not None:
         await _compress(context, answer, header)
