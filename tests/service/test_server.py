@@ -11,10 +11,7 @@ import pytest
 from service.server import admit_connections, hold_off_connections
 from tests.servers import DEADLINE_S, poll, start
 from tests.service.bundles import write_bundle
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from stopping import BODY, stop_under_load
+from tests.stopping import BODY, stop_under_load
 
 
 @pytest.mark.parametrize("workers", [1, 2])
