@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from service.api.connections import BoundedProtocol
+    from service.api.connections import ConnectionLimits
     from service.settings import Settings
 
 INTERRUPTED = 130
@@ -65,23 +65,23 @@ def serve(settings: "Settings") -> int:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    protocol, tls = _protocol(settings), _tls(settings)
+    from service.api.connections import BoundedConfig
+
+    tls = _tls(settings)
     try:
         sock = _bind(settings.host, settings.port)
     except OSError as error:
         return _complain(f"cannot bind {settings.host}:{settings.port}: {error.strerror}", 1)
-    config = uvicorn.Config(
+    config = BoundedConfig(
         partial(application, settings),
+        _connection_limits(settings),
         factory=True,
         workers=settings.workers,
         lifespan="on",
-        ws="none",
-        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=1024,
-        http=protocol,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=30,
         **tls,
@@ -110,16 +110,14 @@ def application(settings: "Settings") -> "FastAPI":
     )
 
 
-def _protocol(settings: "Settings") -> "type[BoundedProtocol]":
-    from service.api.connections import ConnectionLimits, bounded
+def _connection_limits(settings: "Settings") -> "ConnectionLimits":
+    from service.api.connections import ConnectionLimits
 
-    return bounded(
-        ConnectionLimits(
-            connections=settings.max_connections,
-            head_bytes=settings.max_header_kb * 1024,
-            head_timeout_s=settings.header_timeout_s,
-            send_timeout_s=settings.body_timeout_s,
-        )
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        head_bytes=settings.max_header_kb * 1024,
+        head_timeout_s=settings.header_timeout_s,
+        send_timeout_s=settings.body_timeout_s,
     )
 
 

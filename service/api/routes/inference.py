@@ -13,7 +13,7 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
-from service.api.routing import PLATFORM, add_model_route, documented
+from service.api.routing import PLATFORM, RUN_ERRORS, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
@@ -189,8 +189,6 @@ add_model_route(
     "/infer",
     infer,
     summary="Inference on tensors",
-    responses=_with_binary(
-        documented(schemas.InferResponse, "", 400, 404, 408, 413, 415, 429, 503, 504)
-    ),
+    responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
     openapi_extra=_INFER_BODY,
 )
