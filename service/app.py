@@ -1,10 +1,13 @@
 """The application: wires the rooms, and owns what lives as long as the process serves."""
 
+import asyncio
 import logging
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -17,7 +20,9 @@ from service.api.gate import Gate
 from service.api.guard import Guard, digests
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
+from service.control import Control
 from service.logs import Log
+from service.peers import Peers
 from service.registry import load_registry
 from service.settings import Settings
 
@@ -30,7 +35,10 @@ _DESCRIPTION = (
 
 
 def create_app(
-    settings: Settings, on_loaded: Callable[[], None] = lambda: None, log: Log | None = None
+    settings: Settings,
+    on_loaded: Callable[[], None] = lambda: None,
+    log: Log | None = None,
+    peers: Peers | None = None,
 ) -> FastAPI:
     """The application for these settings.
 
@@ -56,9 +64,15 @@ def create_app(
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        with closing(registry), ThreadPoolExecutor(threads, "work") as executor:
-            app.state.context = Context(registry, executor, _limits(settings), log)
-            yield
+        control = Control(registry, peers or Peers(), threads)
+        with (
+            closing(registry),
+            closing(control),
+            ThreadPoolExecutor(threads, "work") as executor,
+        ):
+            app.state.context = Context(registry, executor, _limits(settings), control, log)
+            with _at_work(control, settings.watch_s):
+                yield
 
     app = FastAPI(
         title="foldserve",
@@ -83,6 +97,32 @@ def create_app(
             expose_headers=[LENGTH_HEADER, "X-Request-ID", "Retry-After"],
         )
     return app
+
+
+def stop(app: FastAPI) -> None:
+    """The service is not ready from now on; requests are still answered."""
+    context: Context | None = getattr(app.state, "context", None)  # none before models are loaded
+    if context is not None:
+        context.registry.stopping = True
+
+
+@contextmanager
+def _at_work(control: Control, watch_s: float) -> Iterator[None]:
+    """The operator is listened to: other workers, SIGHUP, the folder where it is watched."""
+    loop = asyncio.get_running_loop()
+    control.start()
+    tasks = {loop.create_task(control.watch(watch_s))} if watch_s else set()
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))
+        tasks.add(loop.create_task(control.scan()))  # a signal during the start was not heard
+    try:
+        yield
+    finally:
+        if main:
+            loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
 
 
 def _limits(settings: Settings) -> Limits:

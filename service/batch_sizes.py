@@ -19,7 +19,8 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 # Steps of a third to a half: padding costs little, and there is not much to try.
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-EXPENSIVE_S = 2e-3  # a longer run is tried once, a shorter one several times
+EXPENSIVE_S = 2e-3  # a run from which it matters how much a larger batch gains
+_LONG_S = 1e-2
 _PAYS = 1.05  # twice the rows must answer more rows a second, or a large batch only delays
 
 
@@ -97,13 +98,13 @@ def _time_sizes(run: Run, batch: Mapping[str, Array], sizes: list[int]) -> dict[
 
 
 def best_time(run: Run, rows: Mapping[str, Array]) -> float:
-    """Seconds of a run: the best of three, or of one that is expensive."""
-    best = float("inf")
-    for _ in range(3):
+    """Seconds of a run: the best of five, or of two where one takes long."""
+    best, trials = float("inf"), 5
+    for trial in range(trials):
         began = perf_counter()
         run(rows)
         best = min(best, perf_counter() - began)
-        if best > EXPENSIVE_S:
+        if trial and best > _LONG_S:
             break
     return best
 

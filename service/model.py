@@ -180,7 +180,7 @@ def _log(model: Model, phases: Mapping[str, float]) -> None:
 
 def _check_promises(runtime: Runtime, largest: int) -> tuple[Check, BatchSizes]:
     try:
-        frozen = check_frozen(runtime.run, runtime.inputs)
+        frozen = check_frozen(runtime.run, runtime.inputs, size=2)
         if not frozen.passed:
             raise BadBundle(f"{MODEL}: expected a frozen network, but {frozen.detail}")
         return frozen, find_batch_sizes(runtime.run, runtime.inputs, largest)

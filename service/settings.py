@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         30, gt=0, le=3600, description="Longest wait in the queue where a request states none."
     )
     drain_delay_s: float = Field(
-        0, ge=0, le=300, description="How long to go on serving after SIGTERM, while not ready."
+        1, ge=0, le=300, description="How long to go on serving after SIGTERM, while not ready."
     )
     shutdown_timeout_s: int = Field(
         30, ge=1, le=3600, description="Longest wait for requests in flight when stopping."

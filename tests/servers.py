@@ -75,7 +75,7 @@ def spawn(*flags: str, **environment: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "service", *flags],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "FOLDSERVE_DRAIN_DELAY_S": "0", **environment},
     )
 
 

@@ -7,6 +7,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.control import Control
 from service.logs import Log
 from service.registry import Registry
 
@@ -36,6 +37,7 @@ class Context:
     registry: Registry
     executor: Executor
     limits: Limits
+    control: Control
     log: Log | None = None
 
 

@@ -100,6 +100,8 @@ class CatchAll:
         async def watched(message: Message) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start":
+                scope["app"].state.context.control.responses[message["status"]] += 1
             await send(message)
 
         try:
@@ -114,7 +116,7 @@ class CatchAll:
             if not started:
                 sentence = _named(scope, f"internal error, logged as {error_id}")
                 answer = error_response(500, sentence)
-                await answer(scope, receive, send)
+                await answer(scope, receive, watched)
 
 
 def answer_to(error: FoldserveError, scope: Scope) -> Response:

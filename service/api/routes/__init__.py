@@ -7,6 +7,7 @@ from service.api.routes import (
     configuration,
     inference,
     logging,
+    metrics,
     normalization,
     predict,
     repository,
@@ -21,4 +22,5 @@ ROUTERS = (
     normalization.router,
     repository.router,
     logging.router,
+    metrics.router,
 )

@@ -1,7 +1,6 @@
 """The model repository extension of V2: what was found, what became of it, load and unload."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -63,7 +62,7 @@ async def load(request: Request, model_name: ModelName) -> Response:
             "request body: expected no parameters, because bundles and their configuration come "
             f"from the folder of models only; got '{shorten(next(iter(given)))}'"
         )
-    await _apart(request, context_of(request).registry.load, model_name)
+    await asyncio.shield(context_of(request).control.load(model_name))
     return json_response({"name": model_name, "load": True})
 
 
@@ -78,7 +77,7 @@ async def unload(request: Request, model_name: ModelName) -> Response:
     """Takes every version of the model away, until it is loaded again."""
     given = parameters("request body", await _document(request))
     flag("request body", given, "unload_dependents", False)
-    await _apart(request, context_of(request).registry.unload, model_name)
+    await asyncio.shield(context_of(request).control.unload(model_name))
     return json_response({"name": model_name, "unload": True})
 
 
@@ -90,13 +89,6 @@ async def other_repository(repository: str) -> Response:
     raise NotSupported(
         f"repository: expected none to be named, there is only one; got '{shorten(repository)}'"
     )
-
-
-async def _apart(request: Request, change: Callable[[str], None], name: str) -> None:
-    """In a thread, and to its end also where the client leaves."""
-    loop = asyncio.get_running_loop()
-    done = loop.run_in_executor(context_of(request).executor, change, name)
-    await asyncio.shield(done)
 
 
 async def _document(request: Request) -> dict[str, Any]:

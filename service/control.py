@@ -1,0 +1,88 @@
+"""What an operator does to the whole service: load, unload, look at the folder, read metrics.
+
+What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
+are answered meanwhile.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from service.errors import FoldserveError
+from service.metrics import Snapshot, render, take_snapshot
+from service.peers import Peers
+from service.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+_METRICS_TIMEOUT_S = 2.0
+
+
+class Control:
+    """The operator's side of a worker."""
+
+    def __init__(self, registry: Registry, peers: Peers, threads: int) -> None:
+        self.responses: Counter[int] = Counter()  # answers by status code
+        self._registry, self._peers, self._threads = registry, peers, threads
+        self._executor = ThreadPoolExecutor(1, "control")
+
+    def start(self) -> None:
+        """Begins to listen to the other workers, on the running event loop."""
+        self._peers.start(self._answer)
+
+    async def load(self, name: str) -> None:
+        """Loads a model anew; NotFound, LoadFailed. The other workers follow when it succeeds."""
+        await self._here(self._registry.load, name)
+        await self._everywhere_else("load", name)
+
+    async def unload(self, name: str) -> None:
+        """Takes a model away; NotFound."""
+        await self._here(self._registry.unload, name)
+        await self._everywhere_else("unload", name)
+
+    async def scan(self) -> None:
+        """Takes up what has changed in the folder: in this worker, for all are told to."""
+        await self._here(self._registry.scan)
+
+    async def watch(self, every_s: float) -> None:
+        """Scans for ever; a scan that fails is logged, and the next one comes all the same."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.scan()
+            except Exception:
+                logger.exception("the folder of models could not be scanned")
+
+    async def metrics(self) -> bytes:
+        """The metrics of all workers."""
+        others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
+        return render({**others, self._peers.number: self._snapshot()})
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _here(self, change: Callable[..., None], *names: str) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, partial(change, *names))
+
+    async def _everywhere_else(self, what: str, name: str) -> None:
+        for number, fault in (await self._peers.ask(do=what, name=name)).items():
+            if fault:
+                logger.error("worker %d: %s of model %s: %s", number, what, name, fault)
+
+    async def _answer(self, question: dict[str, str]) -> object:
+        if question["do"] == "metrics":
+            return self._snapshot()
+        change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
+        try:
+            await self._here(change, question["name"])
+        except FoldserveError as error:
+            return str(error)
+        return None
+
+    def _snapshot(self) -> Snapshot:
+        return take_snapshot(self._registry, self._threads, self.responses)
