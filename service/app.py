@@ -18,6 +18,7 @@ from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import Context, JsonLimits, Limits
 from service.api.gate import Gate
 from service.api.guard import Guard, digests
+from service.api.hot import HotPath
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
@@ -83,6 +84,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.add_middleware(HotPath)
     errors.install(app)
     documentation.install(app, guard)
     for router in ROUTERS:

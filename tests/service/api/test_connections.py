@@ -1,5 +1,6 @@
 """Clients that send slowly, too much, half, all at once, or nonsense: on bare sockets."""
 
+import asyncio
 import json
 import socket
 import time
@@ -180,6 +181,26 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(client: httpx.Client) -
         with connected(client) as connection:
             connection.sendall(request)
     assert client.get("/v2/health/live").status_code == 200
+
+
+def test_work_for_a_client_that_leaves_is_cancelled(tmp_path: Path) -> None:
+    app, ends = create_app(Settings(models=tmp_path)), []
+
+    @app.get("/slow")
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    with serving(app) as own:
+        with connected(own) as connection:
+            connection.sendall(head("/slow", method="GET"))
+            time.sleep(0.2)
+        poll(lambda: ends == ["cancelled"], "the work to be cancelled")
+        alive_at = own.get("/v2/health/live")
+    assert alive_at.status_code == 200
 
 
 def test_a_client_that_does_not_read_is_let_go(small: httpx.Client) -> None:
