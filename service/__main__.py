@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from service.api.connections import BoundedProtocol
+    from service.api.connections import ConnectionLimits
     from service.peers import Peers
     from service.settings import Settings
 
@@ -92,8 +92,7 @@ def run_worker(
     if pipe is not None:
         _end_with_parent()
 
-    import uvicorn
-
+    from service.api.connections import BoundedConfig
     from service.peers import Peers
     from service.server import Server
 
@@ -108,17 +107,15 @@ def run_worker(
 
         stop(made[0])
 
-    config = uvicorn.Config(
+    config = BoundedConfig(
         factory,
+        _connection_limits(settings),
         factory=True,
         lifespan="on",
-        ws="none",
-        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=1024,
-        http=_protocol(settings),
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
         **_tls(settings),
@@ -150,16 +147,14 @@ def application(settings: "Settings", peers: "Peers") -> "FastAPI":
     return create_app(settings, on_loaded=put_back, log=log, peers=peers)
 
 
-def _protocol(settings: "Settings") -> "type[BoundedProtocol]":
-    from service.api.connections import ConnectionLimits, bounded
+def _connection_limits(settings: "Settings") -> "ConnectionLimits":
+    from service.api.connections import ConnectionLimits
 
-    return bounded(
-        ConnectionLimits(
-            connections=settings.max_connections,
-            head_bytes=settings.max_header_kb * 1024,
-            head_timeout_s=settings.header_timeout_s,
-            send_timeout_s=settings.body_timeout_s,
-        )
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        head_bytes=settings.max_header_kb * 1024,
+        head_timeout_s=settings.header_timeout_s,
+        send_timeout_s=settings.body_timeout_s,
     )
 
 

@@ -86,7 +86,7 @@ def create_app(
     )
     app.add_middleware(HotPath)
     errors.install(app)
-    documentation.install(app)
+    documentation.install(app, guard)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Gate, guard=guard, access_log=settings.access_log)

@@ -13,8 +13,7 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
-from service.api.leaving import unless_client_leaves
-from service.api.routing import PLATFORM, add_model_route, documented
+from service.api.routing import PLATFORM, RUN_ERRORS, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
@@ -144,8 +143,7 @@ async def infer(request: Request, model: Model) -> Response:
     if message.id is not None and request.scope["state"].get("given_id") is None:
         request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
     asked = decode(message, model.inputs, model.outputs)
-    work = model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
-    outputs = await unless_client_leaves(request.receive, work)
+    outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
     answer = encode(model, asked, outputs)
     if (header := request.headers.get("accept-encoding")) is not None:
         await _compress(context, answer, header)
@@ -191,8 +189,6 @@ add_model_route(
     "/infer",
     infer,
     summary="Inference on tensors",
-    responses=_with_binary(
-        documented(schemas.InferResponse, "", 400, 404, 408, 413, 415, 429, 503, 504)
-    ),
+    responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
     openapi_extra=_INFER_BODY,
 )
