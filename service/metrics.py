@@ -112,7 +112,7 @@ def _model(model: Model) -> Snapshot:
 def _histogram(histogram: Histogram) -> Snapshot:
     """Cumulative counts by upper bound, as Prometheus has them."""
     buckets, below = [], 0
-    bounds = [*map(str, histogram.bounds), "+Inf"]
+    bounds = [*map(str, map(float, histogram.bounds)), "+Inf"]
     for bound, count in zip(bounds, histogram.counts, strict=True):
         below += count
         buckets.append([bound, below])
