@@ -28,7 +28,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    models: Path = Field(Path("models"), description="Folder of bundles, <name>/<version>/.")
+    models: Path = Field(Path("models"), description="Folder of bundles, `<name>/<version>/`.")
     host: str = Field("127.0.0.1", min_length=1, max_length=253, description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 takes any free one.")
     grpc_port: int = Field(
