@@ -29,7 +29,7 @@ check: $(DEV)/.installed
 	$(DEV)/bin/lint-imports
 
 clients: $(DEV)/.installed $(CLIENTS:=/.installed)
-	$(DEV)/bin/python -m pytest tests/clients tests/service/test_grpc.py
+	$(DEV)/bin/python -m pytest tests/clients
 
 format: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .

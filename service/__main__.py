@@ -67,6 +67,8 @@ def serve(settings: "Settings") -> int:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
     _tls(settings)  # complains before anything is bound
+    if settings.grpc_port:
+        _check_grpc(settings)
     try:
         sockets = _bind(settings.host, settings.port, settings.workers)
     except OSError as error:
@@ -156,6 +158,23 @@ def _connection_limits(settings: "Settings") -> "ConnectionLimits":
         head_timeout_s=settings.header_timeout_s,
         send_timeout_s=settings.body_timeout_s,
     )
+
+
+def _check_grpc(settings: "Settings") -> None:
+    """BadSettings where gRPC cannot be served as asked."""
+    from importlib.util import find_spec
+
+    from service.settings import PREFIX, BadSettings
+
+    if find_spec("grpc") is None:
+        raise BadSettings(f"{PREFIX}GRPC_PORT: expected the extra: pip install 'foldserve[grpc]'")
+    if settings.tls_keyfile_password.get_secret_value():
+        raise BadSettings(f"{PREFIX}GRPC_PORT: expected a TLS key without a password")
+    try:
+        _bind(settings.host, settings.grpc_port, 1)[0].close()
+    except OSError as error:
+        place = f"{settings.host}:{settings.grpc_port}"
+        raise BadSettings(f"{PREFIX}GRPC_PORT: cannot bind {place}: {error.strerror}") from None
 
 
 def _tls(settings: "Settings") -> dict[str, Any]:

@@ -71,9 +71,11 @@ def create_app(
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
         ):
-            app.state.context = Context(registry, executor, _limits(settings), control, log)
-            with _at_work(control, settings.watch_s):
-                yield
+            context = Context(registry, executor, _limits(settings), control, log)
+            app.state.context = context
+            async with _grpc(settings, context, guard):
+                with _at_work(control, settings.watch_s):
+                    yield
 
     app = FastAPI(
         title="foldserve",
@@ -126,6 +128,31 @@ def _at_work(control: Control, watch_s: float) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGHUP)
         for task in tasks:
             task.cancel()
+
+
+@asynccontextmanager
+async def _grpc(settings: Settings, context: Context, guard: Guard) -> AsyncIterator[None]:
+    """gRPC on its own port, where the settings ask for it."""
+    if settings.grpc_port == 0:
+        yield
+        return
+    from service.api.grpc_server import GrpcSettings, start_grpc  # what it needs is an extra
+
+    server, _ = await start_grpc(
+        GrpcSettings(
+            settings.host,
+            settings.grpc_port,
+            settings.max_connections,
+            settings.tls_certfile,
+            settings.tls_keyfile,
+        ),
+        context,
+        guard,
+    )
+    try:
+        yield
+    finally:
+        await server.stop(settings.shutdown_timeout_s)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -17,6 +17,17 @@ ModelName = Annotated[str, Path(description="Name of the model.", examples=["dig
 ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
 
 PLATFORM = "onnxruntime_onnx"  # as Triton calls ours
+# Those that are implemented, by Triton's names.
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+    "logging",
+]
 RUN_ERRORS = (400, 404, 408, 413, 415, 429, 503, 504)  # of what runs a network
 _ERRORS = {
     400: "Malformed, or not what the model takes.",
