@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from service.api.connections import BoundedProtocol
+    from service.api.connections import ConnectionLimits
     from service.peers import Peers
     from service.settings import Settings
 
@@ -67,6 +67,8 @@ def serve(settings: "Settings") -> int:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
     _tls(settings)  # complains before anything is bound
+    if settings.grpc_port:
+        _check_grpc(settings)
     try:
         sockets = _bind(settings.host, settings.port, settings.workers)
     except OSError as error:
@@ -92,8 +94,7 @@ def run_worker(
     if pipe is not None:
         _end_with_parent()
 
-    import uvicorn
-
+    from service.api.connections import BoundedConfig
     from service.peers import Peers
     from service.server import Server
 
@@ -108,17 +109,15 @@ def run_worker(
 
         stop(made[0])
 
-    config = uvicorn.Config(
+    config = BoundedConfig(
         factory,
+        _connection_limits(settings),
         factory=True,
         lifespan="on",
-        ws="none",
-        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=1024,
-        http=_protocol(settings),
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
         **_tls(settings),
@@ -150,17 +149,32 @@ def application(settings: "Settings", peers: "Peers") -> "FastAPI":
     return create_app(settings, on_loaded=put_back, log=log, peers=peers)
 
 
-def _protocol(settings: "Settings") -> "type[BoundedProtocol]":
-    from service.api.connections import ConnectionLimits, bounded
+def _connection_limits(settings: "Settings") -> "ConnectionLimits":
+    from service.api.connections import ConnectionLimits
 
-    return bounded(
-        ConnectionLimits(
-            connections=settings.max_connections,
-            head_bytes=settings.max_header_kb * 1024,
-            head_timeout_s=settings.header_timeout_s,
-            send_timeout_s=settings.body_timeout_s,
-        )
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        head_bytes=settings.max_header_kb * 1024,
+        head_timeout_s=settings.header_timeout_s,
+        send_timeout_s=settings.body_timeout_s,
     )
+
+
+def _check_grpc(settings: "Settings") -> None:
+    """BadSettings where gRPC cannot be served as asked."""
+    from importlib.util import find_spec
+
+    from service.settings import PREFIX, BadSettings
+
+    if find_spec("grpc") is None:
+        raise BadSettings(f"{PREFIX}GRPC_PORT: expected the extra: pip install 'foldserve[grpc]'")
+    if settings.tls_keyfile_password.get_secret_value():
+        raise BadSettings(f"{PREFIX}GRPC_PORT: expected a TLS key without a password")
+    try:
+        _bind(settings.host, settings.grpc_port, 1)[0].close()
+    except OSError as error:
+        place = f"{settings.host}:{settings.grpc_port}"
+        raise BadSettings(f"{PREFIX}GRPC_PORT: cannot bind {place}: {error.strerror}") from None
 
 
 def _tls(settings: "Settings") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import Context, JsonLimits, Limits
 from service.api.gate import Gate
 from service.api.guard import Guard, digests
+from service.api.hot import HotPath
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
@@ -75,9 +76,11 @@ def create_app(
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
         ):
-            app.state.context = Context(registry, executor, _limits(settings), control, log)
-            with _at_work(control, settings.watch_s):
-                yield
+            context = Context(registry, executor, _limits(settings), control, log)
+            app.state.context = context
+            async with _grpc(settings, context, guard):
+                with _at_work(control, settings.watch_s):
+                    yield
 
     app = FastAPI(
         title="foldserve",
@@ -87,9 +90,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
     )
+    app.add_middleware(HotPath)
     errors.install(app)
-    documentation.install(app)
+    documentation.install(app, guard)
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
@@ -128,6 +133,31 @@ def _at_work(control: Control, watch_s: float) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGHUP)
         for task in tasks:
             task.cancel()
+
+
+@asynccontextmanager
+async def _grpc(settings: Settings, context: Context, guard: Guard) -> AsyncIterator[None]:
+    """gRPC on its own port, where the settings ask for it."""
+    if settings.grpc_port == 0:
+        yield
+        return
+    from service.api.grpc_server import GrpcSettings, start_grpc  # what it needs is an extra
+
+    server, _ = await start_grpc(
+        GrpcSettings(
+            settings.host,
+            settings.grpc_port,
+            settings.max_connections,
+            settings.tls_certfile,
+            settings.tls_keyfile,
+        ),
+        context,
+        guard,
+    )
+    try:
+        yield
+    finally:
+        await server.stop(settings.shutdown_timeout_s)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -97,7 +97,7 @@ class Registry:
         if versions is None:
             raise NotFound(f"model: expected one of {_some(self._entries)}; got '{shorten(name)}'")
         if version is None:
-            return self._latest(name, versions)
+            return self._latest(versions)
         entry = versions.get(int(version)) if VERSION.fullmatch(version) else None
         if entry is None:
             raise NotFound(
@@ -197,9 +197,12 @@ class Registry:
             del changed[name]
         self._entries = dict(sorted(changed.items()))
 
-    def _latest(self, name: str, versions: dict[int, Entry]) -> Model:
-        ready = self.versions(name)
-        return _ready(versions[ready[-1] if ready else max(versions)])
+    @staticmethod
+    def _latest(versions: dict[int, Entry]) -> Model:
+        for entry in reversed(versions.values()):
+            if entry.model is not None:
+                return entry.model
+        return _ready(versions[max(versions)])
 
 
 def load_registry(

@@ -6,8 +6,13 @@ connections, lets those that are open send one last request, and finishes what i
 """
 
 import asyncio
+import contextlib
+import ctypes
+import select
 import signal
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -17,6 +22,8 @@ import uvicorn
 # A client may have sent its next request before it could know that this was the last answer.
 _LINGER_S = 0.5
 _TICK_S = 0.02
+# Linux, socket(7) and asm-generic/socket.h.
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _BPF_RETURN = 26, 27, 0x06
 _CLOSE = (b"connection", b"close")
 
 
@@ -53,12 +60,18 @@ class Server(uvicorn.Server):
             self.server_state.default_headers.append(_CLOSE)
         return over or time.monotonic() >= self._exit_at
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Opens the door, which a predecessor on the same sockets may have shut."""
+        for sock in sockets or []:
+            admit_connections(sock)
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the door, waits for last requests, and leaves the rest to uvicorn."""
-        if not self.force_exit:
-            for sock in sockets or []:
-                sock.listen(0)  # the queue of connections takes no more, and is emptied
-            await asyncio.sleep(_TICK_S)
+        """Shuts the door, waits for last requests, and leaves the rest to uvicorn."""
+        for sock in sockets or []:
+            hold_off_connections(sock)
+            while _has_connections(sock) and not self.force_exit:  # noqa: ASYNC110 (the kernel's)
+                await asyncio.sleep(_TICK_S)
         for server in self.servers:
             server.close()
         until = time.monotonic() + _LINGER_S
@@ -69,3 +82,29 @@ class Server(uvicorn.Server):
     @property
     def _open(self) -> bool:
         return bool(self.server_state.connections) and not self.force_exit
+
+
+def hold_off_connections(sock: socket.socket) -> None:
+    """Has the kernel drop what would begin a connection; those that are in the queue stay.
+
+    To close a listening socket resets the connections in its queue, whose clients may have sent a
+    request already. A filter that drops every packet lets the queue be emptied first; a client
+    that is held off tries again, and is then refused.
+    """
+    if sys.platform == "linux":
+        instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)  # 0 bytes of each packet pass
+        buffer = ctypes.create_string_buffer(instruction)
+        program = struct.pack("HP", 1, ctypes.addressof(buffer))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def admit_connections(sock: socket.socket) -> None:
+    """Undoes `hold_off_connections`."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # there is no filter
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def _has_connections(sock: socket.socket) -> bool:
+    readable, _, _ = select.select([sock], [], [], 0)
+    return bool(readable)

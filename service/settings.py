@@ -28,9 +28,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    models: Path = Field(Path("models"), description="Folder of bundles, <name>/<version>/.")
+    models: Path = Field(Path("models"), description="Folder of bundles, `<name>/<version>/`.")
     host: str = Field("127.0.0.1", min_length=1, max_length=253, description="Address to bind.")
     port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 takes any free one.")
+    grpc_port: int = Field(
+        0, ge=0, le=65535, description="Port of the V2 protocol over gRPC; 0 for none."
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that share the port.")
     threads: int = Field(
         0,

@@ -169,7 +169,7 @@ class Watcher:
         rows = len(next(iter(inputs.values())))
         size = sum(array.nbytes for array in inputs.values())
         with self._more:
-            full = self._queue and (
+            full = bool(self._queue) and (
                 self._rows + rows > self.limits.queue_rows
                 or self._bytes + size > self.limits.queue_bytes
             )

@@ -7,9 +7,10 @@ is a request to answer, is told so in JSON and closed.
 
 from asyncio import BaseTransport, Task, TimerHandle, Transport
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
+from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -30,10 +31,18 @@ class ConnectionLimits:
     send_timeout_s: float  # during which a client must take something of its answer
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """One connection; `bounded` makes the class with its limits."""
+class BoundedConfig(Config):
+    """uvicorn's configuration, for connections with limits; `options` are its own."""
 
-    limits: ConnectionLimits
+    def __init__(self, app: Any, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(app, http=BoundedProtocol, ws="none", log_config=None, **options)
+        self.limits = limits
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, with the limits of its configuration."""
+
+    config: BoundedConfig
 
     _head_bytes = 0
     _silent_bytes = 0  # received since the parser last handed something on
@@ -41,6 +50,11 @@ class BoundedProtocol(HttpToolsProtocol):
     _send_timer: TimerHandle | None = None
     _refused = False
     _task: Task[None] | None = None  # works on the current request
+
+    @property
+    def limits(self) -> ConnectionLimits:
+        """What the connection may take."""
+        return self.config.limits
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Takes the connection, or refuses it at once."""
@@ -109,6 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
         if not self._refused:
             super().on_message_complete()
+            if not self.pipeline:  # else a client that leaves after a large body goes unnoticed
+                self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
@@ -173,8 +189,3 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()
-
-
-def bounded(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """The protocol with these limits; uvicorn makes one of it for every connection."""
-    return type("LimitedProtocol", (BoundedProtocol,), {"limits": limits})

@@ -119,10 +119,14 @@ class CatchAll:
                 await answer(scope, receive, watched)
 
 
+def status_of(error: FoldserveError) -> int:
+    """The status code of HTTP for this error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def answer_to(error: FoldserveError, scope: Scope) -> Response:
     """The answer to a request that failed with this error."""
-    kinds = type(error).__mro__
-    status = next(STATUS[kind] for kind in kinds if kind in STATUS)
+    kinds, status = type(error).__mro__, status_of(error)
     headers = next((_HEADERS[kind] for kind in kinds if kind in _HEADERS), None)
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)

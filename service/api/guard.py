@@ -34,9 +34,9 @@ class Guard:
         self, method: str, path: str, headers: Mapping[bytes, bytes]
     ) -> FoldserveError | None:
         """Why the request may not pass; None where it may."""
-        if method == "POST" and _ADMIN.fullmatch(path):
+        if is_administration(method, path):
             return self._admin_refusal(headers)
-        if not self.api or path in PROBES:
+        if not self.api or is_open(path):
             return None
         given = _key(headers)
         if _among(given, self.api | self.admin):
@@ -64,6 +64,16 @@ class Guard:
                 "administration: without an admin key, expected a request for a loopback address"
             )
         return None
+
+
+def is_administration(method: str, path: str) -> bool:
+    """Whether the route changes what is served, for everybody."""
+    return method == "POST" and _ADMIN.fullmatch(path) is not None
+
+
+def is_open(path: str) -> bool:
+    """Whether the route never asks for a key."""
+    return path in PROBES
 
 
 def digests(keys: Iterable[str]) -> frozenset[bytes]:

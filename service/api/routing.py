@@ -17,6 +17,18 @@ ModelName = Annotated[str, Path(description="Name of the model.", examples=["dig
 ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
 
 PLATFORM = "onnxruntime_onnx"  # as Triton calls ours
+# Those that are implemented, by Triton's names.
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+    "logging",
+]
+RUN_ERRORS = (400, 404, 408, 413, 415, 429, 503, 504)  # of what runs a network
 _ERRORS = {
     400: "Malformed, or not what the model takes.",
     401: "The route asks for a key.",
@@ -39,8 +51,17 @@ def documented(
     answer: type[BaseModel] | type[list[Any]], description: str, *errors: int
 ) -> dict[int | str, dict[str, Any]]:
     """The responses of a route for the documentation: the good one, then each possible error."""
-    faults = {code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 405, 500)}
+    faults = {
+        code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 400, 405, 500)
+    }
     return {200: {"model": answer, "description": description}, **dict(sorted(faults.items()))}
+
+
+def documented_error(code: int) -> dict[str, Any]:
+    """One error for the documentation, where it is added to what is finished."""
+    schema = {"$ref": "#/components/schemas/Error"}
+    content = {"application/json": {"schema": schema}}
+    return {"description": _ERRORS[code], "content": content}
 
 
 def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:

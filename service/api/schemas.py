@@ -122,10 +122,12 @@ class InferResponse(BaseModel):
 class PredictRequest(BaseModel):
     """Rows for the network as it is, without preprocessing: one nested list a row.
 
-    For several inputs each instance is an object, from the input's name to its list.
+    For several inputs each instance is an object, from the input's name to its list. A picture is
+    an object {"b64": "<base64 of the file>"}, and goes through the bundle's preprocessing.
     """
 
     instances: list[Any] = Field(min_length=1, examples=[[[0.5, -1.0, 2.0], [0.0, 1.0, 0.0]]])
+    top_k: int | None = Field(None, ge=1, le=1000, description="How many classes to answer.")
 
 
 class LabelledPrediction(BaseModel):
@@ -136,12 +138,34 @@ class LabelledPrediction(BaseModel):
     probability: float | None = Field(examples=[0.98])
 
 
+Prediction = (
+    LabelledPrediction
+    | list[LabelledPrediction]
+    | list[Any]
+    | dict[str, Any]
+    | float
+    | int
+    | bool
+    | str
+    | None
+)
+
+
 class PredictResponse(BaseModel):
     """One prediction a row: labelled, or else the output's list, or lists by output name."""
 
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
-    predictions: list[LabelledPrediction | list[Any] | dict[str, Any] | float | int | bool | None]
+    predictions: list[
+        LabelledPrediction
+        | list[LabelledPrediction]
+        | list[Any]
+        | dict[str, Any]
+        | float
+        | int
+        | bool
+        | None
+    ]
 
 
 class Quantiles(BaseModel):

@@ -90,6 +90,18 @@ def test_a_model_is_unloaded_everywhere_and_sighup_reaches_all(
     poll(lambda: 'version="1"' not in metrics(server), "version 1 to be gone from both")
 
 
+def test_unloading_and_loading_through_any_worker_happens_in_all(server: Server) -> None:
+    def ready() -> set[int]:
+        return {server.status("/v2/models/tiny/ready") for _ in range(24)}
+
+    poll(lambda: ready() == {200}, "both workers to be ready")
+    url = f"http://{server.address}/v2/repository/models/tiny"
+    assert httpx.post(f"{url}/unload", timeout=30).status_code == 200
+    assert ready() == {503}
+    assert httpx.post(f"{url}/load", timeout=30).status_code == 200
+    assert ready() == {200}
+
+
 def test_workers_end_with_their_supervisor(server: Server) -> None:
     pids = workers(server)
     server.process.kill()

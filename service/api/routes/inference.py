@@ -13,24 +13,13 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
-from service.api.routing import PLATFORM, add_model_route, documented
+from service.api.routing import EXTENSIONS, PLATFORM, RUN_ERRORS, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
 
 router = APIRouter(tags=["Open Inference Protocol V2"])
 
-# Those that are implemented, by Triton's names.
-_EXTENSIONS = [
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "binary_tensor_data",
-    "statistics",
-    "logging",
-]
 _BINARY_ANSWER = {
     "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
     "content": {
@@ -77,7 +66,7 @@ _INFER_BODY = {
 )
 async def server_metadata() -> Response:
     """Name and version of the server, and the protocol extensions that it implements."""
-    return json_response({"name": "foldserve", "version": __version__, "extensions": _EXTENSIONS})
+    return json_response({"name": "foldserve", "version": __version__, "extensions": EXTENSIONS})
 
 
 @router.get(
@@ -189,8 +178,6 @@ add_model_route(
     "/infer",
     infer,
     summary="Inference on tensors",
-    responses=_with_binary(
-        documented(schemas.InferResponse, "", 400, 404, 408, 413, 415, 429, 503, 504)
-    ),
+    responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
     openapi_extra=_INFER_BODY,
 )
