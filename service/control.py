@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 from service.errors import FoldserveError
 from service.metrics import Snapshot, render, take_snapshot
 from service.peers import Peers
 from service.registry import Registry
+from service.statistics import merge
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,16 @@ class Control:
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 
+    async def statistics(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The statistics extension's document of every version, of all workers together."""
+        others = await self._peers.ask(_METRICS_TIMEOUT_S, do="statistics")
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for documents in (self._statistics(), *others.values()):
+            for name, version, document in documents:
+                known = found.get((name, version))
+                found[name, version] = merge(known, document) if known else document
+        return found
+
     def close(self) -> None:
         """Ends the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -77,6 +89,8 @@ class Control:
     async def _answer(self, question: dict[str, str]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
+        if question["do"] == "statistics":
+            return self._statistics()
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
@@ -86,3 +100,7 @@ class Control:
 
     def _snapshot(self) -> Snapshot:
         return take_snapshot(self._registry, self._threads, self.responses)
+
+    def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
+        models = [entry.model for entry in self._registry.index() if entry.model is not None]
+        return [(m.name, str(m.version), m.statistics.document()) for m in models]

@@ -56,7 +56,7 @@ PROCESS = {
     "foldserve_process_threads": "Threads of the process.",
     "foldserve_ready": "1 when the service is ready.",
 }
-RESPONSES = "foldserve_http_responses"
+RESPONSES = {"foldserve_http_responses": "Answers by status code."}
 
 
 def take_snapshot(registry: Registry, threads: int, responses: Mapping[int, int]) -> Snapshot:
@@ -150,9 +150,8 @@ class _Snapshots(Collector):
             for worker, snapshot in self._snapshots.items():
                 gauge.add_metric([worker], snapshot["process"][name])
             yield gauge
-        responses = CounterMetricFamily(
-            RESPONSES, "Answers by status code.", labels=("worker", "status")
-        )
+        ((name, text),) = RESPONSES.items()
+        responses = CounterMetricFamily(name, text, labels=("worker", "status"))
         for worker, snapshot in self._snapshots.items():
             for status, count in snapshot["responses"].items():
                 responses.add_metric([worker, status], count)

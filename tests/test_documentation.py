@@ -9,6 +9,7 @@ from typer.main import get_command
 
 from service.api.routes import ROUTERS
 from service.manifest import MANIFEST, REQUIRED, SOURCE
+from tests import metrics_table
 from tests.settings_table import documented, table
 from training.cli import app
 from training.config import PRESETS
@@ -32,6 +33,10 @@ def test_every_preset_is_in_the_readme() -> None:
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
     assert documented() == table(), "python -m tests.settings_table writes it"
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    assert metrics_table.documented() == metrics_table.table(), "python -m tests.metrics_table"
 
 
 def test_the_answers_to_complaints_name_tests_that_there_are() -> None:

@@ -123,6 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
         if not self._refused:
             super().on_message_complete()
+            if not self.pipeline:  # else a client that leaves after a large body goes unnoticed
+                self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         self._task = task = self.loop.create_task(cycle.run_asgi(app))

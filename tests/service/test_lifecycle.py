@@ -13,6 +13,7 @@ import pytest
 from service.errors import LoadFailed, NotFound, NotReady
 from service.model import Model
 from service.registry import Registry, State, load_registry
+from tests.servers import poll, start
 from tests.service.bundles import convolutional, rewrite_manifest, write_bundle
 
 IMAGES = {"image": np.random.default_rng(1).standard_normal((3, 3, 8, 8)).astype(np.float32)}
@@ -182,3 +183,18 @@ def test_a_half_written_bundle_is_not_seen(registry: Registry, tmp_path: Path) -
     registry.scan()
     assert registry.versions("tiny") == [1]
     assert json.loads((tmp_path / "tiny" / "1" / "manifest.json").read_text())["version"] == 1
+
+
+def test_a_watched_folder_is_taken_up_by_itself(tmp_path: Path) -> None:
+    server = start("--models", str(tmp_path), FOLDSERVE_WATCH_S="0.1")
+    try:
+        assert server.status("/v2/models/tiny/ready") == 404
+        beside = write_bundle(tmp_path / ".beside", "tiny")
+        beside.parent.rename(tmp_path / "tiny")
+        poll(lambda: server.status("/v2/models/tiny/ready") == 200, "the model")
+        shutil.rmtree(tmp_path / "tiny")
+        poll(lambda: server.status("/v2/models/tiny/ready") == 404, "the model to be gone")
+    finally:
+        status, errors = server.stop()
+    assert status == 0, errors
+    assert "Traceback" not in errors

@@ -61,6 +61,10 @@ def test_connections_are_spread_and_counted_by_all(server: Server) -> None:
     assert counted.total() == 60
     assert min(counted["0"], counted["1"]) >= 10  # 60 fair coins: P < 1e-7
     assert all(total(metrics(server), "foldserve_requests_total") == counted for _ in range(8))
+    url = f"http://{server.address}/v2/models/tiny/stats"
+    for _ in range(8):
+        (statistics,) = httpx.get(url, timeout=30).json()["model_stats"]
+        assert statistics["inference_count"] == 60
 
 
 def test_a_killed_worker_is_survived_and_replaced(server: Server) -> None:
@@ -88,6 +92,18 @@ def test_a_model_is_unloaded_everywhere_and_sighup_reaches_all(
     shutil.rmtree(tmp_path / "models" / "tiny" / "1")
     server.process.send_signal(signal.SIGHUP)
     poll(lambda: 'version="1"' not in metrics(server), "version 1 to be gone from both")
+
+
+def test_unloading_and_loading_through_any_worker_happens_in_all(server: Server) -> None:
+    def ready() -> set[int]:
+        return {server.status("/v2/models/tiny/ready") for _ in range(24)}
+
+    poll(lambda: ready() == {200}, "both workers to be ready")
+    url = f"http://{server.address}/v2/repository/models/tiny"
+    assert httpx.post(f"{url}/unload", timeout=30).status_code == 200
+    assert ready() == {503}
+    assert httpx.post(f"{url}/load", timeout=30).status_code == 200
+    assert ready() == {200}
 
 
 def test_workers_end_with_their_supervisor(server: Server) -> None:
