@@ -20,6 +20,7 @@ from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
 from service.peers import Peers
 from service.registry import Registry
+from service.statistics import merge
 from service.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,16 @@ class Control:
         version = str(model.version)
         await self._peers.ask(_DRIFT_TIMEOUT_S, do="reset", name=model.name, version=version)
 
+    async def statistics(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The statistics extension's document of every version, of all workers together."""
+        others = await self._peers.ask(_METRICS_TIMEOUT_S, do="statistics")
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for documents in (self._statistics(), *others.values()):
+            for name, version, document in documents:
+                known = found.get((name, version))
+                found[name, version] = merge(known, document) if known else document
+        return found
+
     def close(self) -> None:
         """Ends the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -117,6 +128,8 @@ class Control:
             return self._snapshot()
         if question["do"] in ("drift", "reset"):
             return self._answer_drift(question)
+        if question["do"] == "statistics":
+            return self._statistics()
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
@@ -147,3 +160,7 @@ class Control:
 
     def _snapshot(self) -> Snapshot:
         return take_snapshot(self._registry, self._threads, self.responses)
+
+    def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
+        models = [entry.model for entry in self._registry.index() if entry.model is not None]
+        return [(m.name, str(m.version), m.statistics.document()) for m in models]

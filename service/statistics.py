@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 # Upper bounds in seconds: from below the overhead of a request to the longest that one may take.
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -144,7 +145,7 @@ class ModelStatistics:
         self.fail.add(total_ns)
         self.failures[failure] += 1
 
-    def document(self) -> dict[str, object]:
+    def document(self) -> dict[str, Any]:
         """What the statistics extension says of a version, but for its name and number."""
         none = {"count": 0, "ns": 0}  # there is no cache
         return {
@@ -166,3 +167,26 @@ class ModelStatistics:
             ],
             "memory_usage": [],
         }
+
+
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The document of two workers together, from those of each."""
+    batches = {batch["batch_size"]: batch for batch in first["batch_stats"]}
+    for batch in second["batch_stats"]:
+        size = batch["batch_size"]
+        added = _sum(batches[size], batch) if size in batches else batch
+        batches[size] = {**added, "batch_size": size}
+    return {
+        **first,
+        "last_inference": max(first["last_inference"], second["last_inference"]),
+        "inference_count": first["inference_count"] + second["inference_count"],
+        "execution_count": first["execution_count"] + second["execution_count"],
+        "inference_stats": _sum(first["inference_stats"], second["inference_stats"]),
+        "batch_stats": [batches[size] for size in sorted(batches)],
+    }
+
+
+def _sum(first: Any, second: Any) -> Any:
+    if isinstance(first, dict):
+        return {key: _sum(value, second[key]) for key, value in first.items()}
+    return first + second

@@ -31,7 +31,7 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
         raise InvalidRequest(
             f"input '{spec.name}': expected a list as 'data', got {json_kind(data)}"
         )
-    nested = len(shape) > 1 and list in set(map(type, data))
+    nested = len(shape) > 1 and bool(data) and isinstance(data[0], list)
     flat = _unnest(spec.name, shape, data) if nested else data
     check_count(spec.name, shape, len(flat))
     _check_types(spec, shape, flat)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.statistics import Execution, Failure, Histogram, ModelStatistics, Release
+from service.statistics import Execution, Failure, Histogram, ModelStatistics, Release, merge
 
 
 def test_executions_and_requests_are_counted_as_the_protocol_has_it() -> None:
@@ -46,6 +46,19 @@ def test_executions_and_requests_are_counted_as_the_protocol_has_it() -> None:
     ]
     assert statistics.failures == {Failure.DEADLINE: 1}
     assert statistics.releases == {Release.IDLE: 1, Release.FULL: 1}
+
+
+def test_documents_of_two_workers_are_one() -> None:
+    """The same as if one had done the work of both."""
+    apart, together = (ModelStatistics(), ModelStatistics()), ModelStatistics()
+    for number, rows in enumerate((1, 3, 3, 8)):
+        execution = Execution(rows, Release.IDLE, 1, 10 * rows, 2)
+        for statistics in (apart[number % 2], together):
+            statistics.executed(execution, now_ms=number)
+            statistics.answered(20 * rows, 5, execution)
+    apart[0].failed(7, Failure.FAILED)
+    together.failed(7, Failure.FAILED)
+    assert merge(apart[0].document(), apart[1].document()) == together.document()
 
 
 @pytest.mark.parametrize(

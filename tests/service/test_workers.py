@@ -61,6 +61,10 @@ def test_connections_are_spread_and_counted_by_all(server: Server) -> None:
     assert counted.total() == 60
     assert min(counted["0"], counted["1"]) >= 10  # 60 fair coins: P < 1e-7
     assert all(total(metrics(server), "foldserve_requests_total") == counted for _ in range(8))
+    url = f"http://{server.address}/v2/models/tiny/stats"
+    for _ in range(8):
+        (statistics,) = httpx.get(url, timeout=30).json()["model_stats"]
+        assert statistics["inference_count"] == 60
 
 
 def test_a_killed_worker_is_survived_and_replaced(server: Server) -> None:

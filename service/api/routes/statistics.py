@@ -21,30 +21,23 @@ router = APIRouter(tags=["Statistics"])
 async def all_statistics(request: Request) -> Response:
     """Counts and nanoseconds of every version that can answer, since it was loaded."""
     models = [entry.model for entry in context_of(request).registry.index() if entry.model]
-    return _answer(*models)
+    return await _answer(request, models)
 
 
 async def statistics(request: Request, model: Model) -> Response:
     """Counts and nanoseconds: of every ready version of the model, or of the one in the path."""
     if "model_version" in request.path_params:
-        return _answer(model)
+        return await _answer(request, [model])
     registry = context_of(request).registry
-    return _answer(*(registry.get(model.name, str(v)) for v in registry.versions(model.name)))
+    versions = [registry.get(model.name, str(v)) for v in registry.versions(model.name)]
+    return await _answer(request, versions)
 
 
-def _answer(*models: Model) -> Response:
-    return json_response(
-        {
-            "model_stats": [
-                {
-                    "name": model.name,
-                    "version": str(model.version),
-                    **model.statistics.document(),
-                }
-                for model in models
-            ]
-        }
-    )
+async def _answer(request: Request, models: list[Model]) -> Response:
+    found = await context_of(request).control.statistics()
+    keys = [(model.name, str(model.version)) for model in models]
+    stats = [{"name": n, "version": v, **found[n, v]} for n, v in keys if (n, v) in found]
+    return json_response({"model_stats": stats})
 
 
 add_model_route(
