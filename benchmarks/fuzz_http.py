@@ -187,8 +187,10 @@ def in_form(status: str, content: bytes) -> bool:
         return False
 
 
-def fuzz(fuzzer: Fuzzer, pid: int, requests: int) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Counts by kind and status, and the faults that were found."""
+def fuzz(
+    fuzzer: Fuzzer, pid: int, requests: int
+) -> tuple[Counter[tuple[str, str]], list[str], list[float]]:
+    """Counts by kind and status, the faults that were found, and memory along the way."""
     kinds: list[Callable[[], Answer]] = [
         *[fuzzer.damaged_inference, fuzzer.damaged_binary, fuzzer.any_route] * 6,
         *[fuzzer.damaged_picture, fuzzer.unknown_name, fuzzer.random_bytes] * 3,
@@ -196,7 +198,7 @@ def fuzz(fuzzer: Fuzzer, pid: int, requests: int) -> tuple[Counter[tuple[str, st
     ]
     counts: Counter[tuple[str, str]] = Counter()
     faults: list[str] = []
-    first = 0.0
+    memories: list[float] = []
     for number in range(requests):
         kind = fuzzer.bomb if number % 500 == 0 else fuzzer.random.choice(kinds)
         status, content = kind()
@@ -207,12 +209,11 @@ def fuzz(fuzzer: Fuzzer, pid: int, requests: int) -> tuple[Counter[tuple[str, st
             path = f"/v2/models/{fuzzer.model}/infer"
             if fuzzer.request("POST", path, fuzzer.valid, {})[0] != "200":
                 faults.append(f"after request {number}: a valid request was not answered")
-            memory = resident_mb(pid)
-            first = first or memory
-            if memory > first + MEMORY_MB:
-                faults.append(f"after request {number}: {memory:.0f} MB, at first {first:.0f}")
+            memories.append(resident_mb(pid))
+            if memories[-1] > memories[0] + MEMORY_MB:
+                faults.append(f"after request {number}: {memories[-1]:.0f} MB")
                 break
-    return counts, faults
+    return counts, faults, memories
 
 
 def start(models: str) -> tuple["subprocess.Popen[str]", int]:
@@ -256,7 +257,7 @@ def main() -> int:
         wait_until_ready(port)
         before, began = resident_mb(process.pid), time.monotonic()
         fuzzer = Fuzzer(port, chosen.seed, chosen.model, 28 * 28)
-        counts, faults = fuzz(fuzzer, process.pid, min(chosen.requests, 10_000_000))
+        counts, faults, memories = fuzz(fuzzer, process.pid, min(chosen.requests, 10_000_000))
         elapsed, after = time.monotonic() - began, resident_mb(process.pid)
     finally:
         process.terminate()
@@ -266,7 +267,9 @@ def main() -> int:
     report(counts)
     total = sum(counts.values())
     print(f"\n{total} requests in {elapsed:.0f} s, seed {chosen.seed}")
+    tenths = memories[:: max(1, len(memories) // 10)]
     print(f"resident memory {before:.0f} MB before, {after:.0f} MB after")
+    print("along the way", *(f"{memory:.0f}" for memory in tenths))
     print(f"{len(faults)} faults", *faults[:20], sep="\n")
     return 1 if faults else 0
 

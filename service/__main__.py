@@ -66,7 +66,9 @@ def serve(settings: "Settings") -> int:
     from service.workers import Supervisor
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to look at again
-    _tls(settings)  # complains before anything is bound
+    for kind in ("api_keys", "admin_keys"):
+        settings.keys(kind)  # these complain before anything is bound
+    _tls(settings)
     if settings.grpc_port:
         _check_grpc(settings)
     try:

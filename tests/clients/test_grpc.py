@@ -60,7 +60,8 @@ def found(
     assert done.returncode == 0, done.stderr
     assert status == 0, errors
     assert "Traceback" not in errors
-    return json.loads(done.stdout)
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
 
 
 def test_questions(found: dict[str, Any]) -> None:
