@@ -175,8 +175,9 @@ def _command(
         models = str(folder / "models")
         command = [sys.executable, "-m", "service", "--models", models, "--port", str(port)]
         return command, "/v2/models/{model}/infer", {"JSON": "json", "binary": "bin"}
-    script = str(Path(__file__).parent / "serving_peers.py")
-    return [python, script, name, str(file), str(port)], PATHS[name], {"JSON": "plain"}
+    own = Path(__file__).with_name(f"serving_{name}.py")
+    start = [str(own)] if own.exists() else [str(own.with_name("serving_peers.py")), name]
+    return [python, *start, str(file), str(port)], PATHS[name], {"JSON": "plain"}
 
 
 def _rows(
