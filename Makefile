@@ -1,5 +1,6 @@
 # make serve    the service on 127.0.0.1:8000, in an environment of its own (no PyTorch)
 # make test     linters, types, import contracts and all tests: what CI runs
+# make clients  the unmodified clients that need environments of their own, against a real server
 # make format   puts the code into shape
 # make bundles  trains and writes the shipped bundles anew, as the next versions
 # make image    docker build; make image-test builds and runs the image without a container engine
@@ -11,7 +12,9 @@ DEV := .venv
 # A builder and tester of images for machines without a container engine, where there is one.
 IMAGE_TEST ?= ../shared/image_test.sh
 
-.PHONY: serve test check format bundles image image-test clean
+CLIENTS := .venv-kserve .venv-mlserver
+
+.PHONY: serve test check clients format bundles image image-test clean
 
 serve: $(SERVE)/.installed
 	@exec $(SERVE)/bin/python -m service
@@ -24,6 +27,9 @@ check: $(DEV)/.installed
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+clients: $(DEV)/.installed $(CLIENTS:=/.installed)
+	$(DEV)/bin/python -m pytest tests/clients
 
 format: $(DEV)/.installed
 	$(DEV)/bin/ruff check --fix .
@@ -55,5 +61,10 @@ $(DEV)/.installed: pyproject.toml constraints.txt
 	$(DEV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+.venv-%/.installed: tests/clients/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --only-binary :all: --requirement $<
+	@touch $@
+
 clean:
-	rm -rf $(SERVE) $(DEV)
+	rm -rf $(SERVE) $(DEV) $(CLIENTS)

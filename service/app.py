@@ -1,19 +1,32 @@
 """The application: wires the rooms, and owns what lives as long as the process serves."""
 
+import asyncio
 import logging
+import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
 from service.api import documentation, errors
-from service.api.dependencies import Context
+from service.api.codec import LENGTH_HEADER
+from service.api.dependencies import Context, JsonLimits, Limits
+from service.api.gate import Gate
+from service.api.guard import Guard, digests
+from service.api.hot import HotPath
 from service.api.routes import ROUTERS
+from service.batching import QueueLimits
+from service.control import Control
+from service.logs import Log
+from service.peers import Peers
 from service.registry import load_registry
 from service.settings import Settings
+from service.watch import Watcher, WatchLimits
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +36,31 @@ _DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    on_loaded: Callable[[], None] = lambda: None,
+    log: Log | None = None,
+    peers: Peers | None = None,
+) -> FastAPI:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
+    `log` is the handler that the logging extension of the protocol changes, where there is one.
     """
+    guard = Guard(
+        digests(settings.keys("api_keys")), digests(settings.keys("admin_keys")), settings.local
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads = settings.threads_per_run()
-        logger.info("settings: %s threads_per_run=%d", _listed(settings), threads)
+        threads = settings.threads_per_worker()
+        logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
-        registry = load_registry(settings.models, threads)
+        limits = _queue_limits(settings)
+        watcher = Watcher(_watch_limits(settings))
+        registry = load_registry(
+            settings.models, threads, limits, settings.required_models, watcher
+        )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
             sum(entry.model is not None for entry in registry.index()),
@@ -43,11 +69,18 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        with closing(registry), ThreadPoolExecutor(threads, "work") as executor:
-            app.state.context = Context(
-                registry, executor, settings.max_body_bytes, settings.max_image_pixels
-            )
-            yield
+        control = Control(registry, peers or Peers(), threads)
+        with (
+            closing(watcher),
+            closing(registry),
+            closing(control),
+            ThreadPoolExecutor(threads, "work") as executor,
+        ):
+            context = Context(registry, executor, _limits(settings), control, log)
+            app.state.context = context
+            async with _grpc(settings, context, guard):
+                with _at_work(control, settings.watch_s):
+                    yield
 
     app = FastAPI(
         title="foldserve",
@@ -57,12 +90,102 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] = lambda: None)
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
     )
+    app.add_middleware(HotPath)
     errors.install(app)
-    documentation.install(app)
+    documentation.install(app, guard)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
+    if settings.origins:  # outside of the gate: browsers ask before they send a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=[LENGTH_HEADER, "X-Request-ID", "Retry-After"],
+        )
     return app
+
+
+def stop(app: FastAPI) -> None:
+    """The service is not ready from now on; requests are still answered."""
+    context: Context | None = getattr(app.state, "context", None)  # none before models are loaded
+    if context is not None:
+        context.registry.stopping = True
+
+
+@contextmanager
+def _at_work(control: Control, watch_s: float) -> Iterator[None]:
+    """The operator is listened to: other workers, SIGHUP, the folder where it is watched."""
+    loop = asyncio.get_running_loop()
+    control.start()
+    tasks = {loop.create_task(control.watch(watch_s))} if watch_s else set()
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))
+        tasks.add(loop.create_task(control.scan()))  # a signal during the start was not heard
+    try:
+        yield
+    finally:
+        if main:
+            loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _grpc(settings: Settings, context: Context, guard: Guard) -> AsyncIterator[None]:
+    """gRPC on its own port, where the settings ask for it."""
+    if settings.grpc_port == 0:
+        yield
+        return
+    from service.api.grpc_server import GrpcSettings, start_grpc  # what it needs is an extra
+
+    server, _ = await start_grpc(
+        GrpcSettings(
+            settings.host,
+            settings.grpc_port,
+            settings.max_connections,
+            settings.tls_certfile,
+            settings.tls_keyfile,
+        ),
+        context,
+        guard,
+    )
+    try:
+        yield
+    finally:
+        await server.stop(settings.shutdown_timeout_s)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        image_pixels=settings.max_image_pixels,
+        json=JsonLimits(settings.max_json_depth, settings.max_json_values),
+    )
+
+
+def _watch_limits(settings: Settings) -> WatchLimits:
+    return WatchLimits(
+        sample=settings.drift_sample,
+        budget=settings.drift_budget,
+        step_s=settings.drift_step_s,
+        steps=settings.drift_windows,
+        level=settings.drift_alpha,
+    )
+
+
+def _queue_limits(settings: Settings) -> QueueLimits:
+    return QueueLimits(
+        max_batch_rows=settings.max_batch_rows,
+        batch_delay_s=settings.batch_delay_ms / 1000,
+        max_queue_rows=settings.max_queue_rows,
+        queue_timeout_s=settings.queue_timeout_s,
+    )
 
 
 def _listed(settings: Settings) -> str:

@@ -69,6 +69,9 @@ class Checks(_Frozen):
 class Preprocessing(_Frozen):
     """From a picture to the network's input: resize, to [0, 1], subtract mean, divide by std.
 
+    Without `shorter_side` the picture is resized to width × height, whatever its proportions. With
+    it, the proportions are kept: the shorter side gets that length, the longer one is cut down to a
+    whole pixel, and the middle of width × height is taken, as networks are evaluated on ImageNet.
     `mean` and `std` have one value per colour channel, on the scale 0 to 1.
     """
 
@@ -76,6 +79,7 @@ class Preprocessing(_Frozen):
     height: Annotated[int, Field(gt=0, le=8192)]
     colour: Literal["L", "RGB"]
     resize: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    shorter_side: Annotated[int, Field(gt=0, le=8192)] | None = None
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
 
@@ -86,6 +90,16 @@ class Preprocessing(_Frozen):
             raise ValueError(
                 f"expected {channels} values of mean and std for colour {self.colour}; "
                 f"got {len(self.mean)} and {len(self.std)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _crop_lies_inside(self) -> Self:
+        side = self.shorter_side
+        if side is not None and side < max(self.width, self.height):
+            raise ValueError(
+                f"expected a shorter_side of at least {max(self.width, self.height)}, from which "
+                f"{self.width} × {self.height} can be cut; got {side}"
             )
         return self
 

@@ -1,26 +1,33 @@
 """A served model: a bundle with its network loaded, verified on this machine, and run.
 
-Trusts its inputs: they are validated at the door. Every run of a model passes through its one
-thread, so that runs never compete for the processors.
+Trusts its inputs: they are validated at the door. A version that is replaced needs no draining of
+its own: the requests that hold it finish on it, and with the last of them it is gone.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from service.batch import Run
+from service.batch_sizes import EXPENSIVE_S, BatchSizes, best_time, find_batch_sizes
+from service.batching import Batcher, Lanes, QueueLimits
 from service.bundle import Bundle
 from service.errors import BadBundle, InferenceFailed
 from service.manifest import MODEL, Check, Manifest
 from service.runtime import OnnxRuntime, Runtime
+from service.statistics import ModelStatistics
 from service.tensors import Array, TensorSpec
-from service.verification import check_batch_invariance, check_frozen, fixed_batch
+from service.threads import hand_over_seconds
+from service.verification import SEED, check_frozen, fixed_batch, random_inputs
+from service.watch import Watch, Watcher
 
 logger = logging.getLogger(__name__)
+
+_WIDE_PAYS = 1.1  # a run on all threads must be faster by this, or its memory is not worth it
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +38,18 @@ class ChecksHere:
     batch_invariant: Check
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Model:
     """One version of a model, ready to answer."""
 
     bundle: Bundle
-    runtime: Runtime
     checks_here: ChecksHere
-    executor: ThreadPoolExecutor
+    batch_sizes: BatchSizes
+    batcher: Batcher
+    statistics: ModelStatistics
+    threads: int  # of a run while nothing else runs; of any other, one
+    load_seconds: dict[str, float]  # by phase
+    watch: Watch | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -67,52 +78,122 @@ class Model:
 
     @property
     def row_by_row(self) -> bool:
-        """Whether each row is run alone, because this machine's kernels see the batch size."""
-        return not self.checks_here.batch_invariant.passed
+        """Whether each row is run alone."""
+        return self.batch_sizes.largest == 1
 
-    async def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Every output by name for validated inputs; raises InferenceFailed."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, self._run, inputs)
+    async def predict(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        priority: int = 0,
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        """Every output by name for validated inputs.
+
+        `priority` is that of the protocol's schedule policy: 1 is the highest, and 0 stands for
+        the default, 2. The run must begin within `timeout_s`. Raises InferenceFailed, QueueFull,
+        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run.
+        """
+        outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
+        if self.watch is not None:
+            self.watch.offer(inputs)
+        return outputs
 
     def close(self) -> None:
-        """Waits for the run in progress, and ends the model's thread."""
-        self.executor.shutdown(wait=True)
-
-    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        rows = len(next(iter(inputs.values())))
-        if not self.row_by_row or rows == 1:
-            return self.runtime.run(inputs)
-        answers = [
-            self.runtime.run({name: array[i : i + 1] for name, array in inputs.items()})
-            for i in range(rows)
-        ]
-        return {name: np.concatenate([a[name] for a in answers]) for name in answers[0]}
+        """Refuses what waits; a run in progress is finished."""
+        self.batcher.close()
 
 
-def load_model(bundle: Bundle, threads: int) -> Model:
-    """Loads and verifies the network of a bundle; BadBundle when it must not be served."""
-    manifest, started = bundle.manifest, time.perf_counter()
-    runtime = OnnxRuntime(bundle.read(MODEL), threads)
-    _check_tensors(manifest, runtime)
-    checks = _check_promises(runtime)
-    place = f"{manifest.name}/{manifest.version}"
-    if not checks.batch_invariant.passed:
-        logger.warning("model %s is run row by row: %s", place, checks.batch_invariant.detail)
-    elapsed_ms = (time.perf_counter() - started) * 1000
-    logger.info("model %s loaded in %.0f ms with %d threads", place, elapsed_ms, threads)
-    return Model(bundle, runtime, checks, ThreadPoolExecutor(1, thread_name_prefix=place))
+def load_model(
+    bundle: Bundle,
+    threads: int,
+    limits: QueueLimits | None = None,
+    executor: Executor | None = None,
+    watcher: Watcher | None = None,
+) -> Model:
+    """Loads and verifies the network of a bundle; BadBundle when it must not be served.
+
+    Runs that do not happen on the event loop happen in `executor`, at most `threads` at once.
+    `watcher` samples what is answered, where there is one.
+    """
+    limits, executor = limits or QueueLimits(), executor or ThreadPoolExecutor(threads, "run")
+    began = time.perf_counter()
+    network = bundle.read(MODEL)
+    runtime = OnnxRuntime(network, threads=1)
+    _check_tensors(bundle.manifest, runtime)
+    loaded = time.perf_counter()
+    frozen, sizes = _check_promises(runtime, limits.max_batch_rows)
+    wide = _load_wide(network, runtime, threads, sizes) if threads > 1 else None
+    checked = time.perf_counter()
+    statistics, lanes = ModelStatistics(), Lanes(executor, threads, hand_over_seconds(executor))
+    batcher = Batcher(
+        _runner(runtime, wide), sizes, lanes, limits, statistics, time.perf_counter_ns
+    )
+    phases = {"load": loaded - began, "check": checked - loaded}
+    model = Model(
+        bundle,
+        ChecksHere(frozen, sizes.check),
+        sizes,
+        batcher,
+        statistics,
+        threads if wide else 1,
+        phases,
+        None if watcher is None else watcher.watch(bundle),
+    )
+    _log(model, phases)
+    return model
 
 
-def _check_promises(runtime: Runtime) -> ChecksHere:
+def _runner(narrow: Runtime, wide: Runtime | None) -> Run:
+    def run(inputs: Mapping[str, Array], alone: bool) -> dict[str, Array]:
+        return (wide if wide and alone else narrow).run(inputs)
+
+    return run
+
+
+def _load_wide(network: bytes, narrow: Runtime, threads: int, sizes: BatchSizes) -> Runtime | None:
+    """The network once more on all threads, for when nothing else runs; where that pays.
+
+    It must give the same bits as the run on one thread, which serves under load: there, several
+    runs of one thread each answer more than one run of several threads.
+    """
+    if sizes.seconds[0] < EXPENSIVE_S:
+        return None
+    wide = OnnxRuntime(network, threads)
+    for size in sizes.sizes:
+        rows = random_inputs(narrow.inputs, size, np.random.default_rng(SEED + 2))
+        one, all_of_them = narrow.run(rows), wide.run(rows)
+        if any(one[name].tobytes() != all_of_them[name].tobytes() for name in one):
+            return None
+    rows = random_inputs(narrow.inputs, sizes.sizes[0], np.random.default_rng(SEED))
+    narrow_s, wide_s = zip(
+        *((best_time(narrow.run, rows), best_time(wide.run, rows)) for _ in range(3)), strict=True
+    )
+    return wide if min(wide_s) * _WIDE_PAYS < min(narrow_s) else None
+
+
+def _log(model: Model, phases: Mapping[str, float]) -> None:
+    place = f"{model.name}/{model.version}"
+    if not model.batch_sizes.check.passed:
+        logger.warning("model %s: %s", place, model.batch_sizes.check.detail)
+    logger.info(
+        "model %s loaded in %.0f ms, verified in %.0f ms: %d threads, batches of at most %d rows",
+        place,
+        phases["load"] * 1000,
+        phases["check"] * 1000,
+        model.threads,
+        model.batch_sizes.largest,
+    )
+
+
+def _check_promises(runtime: Runtime, largest: int) -> tuple[Check, BatchSizes]:
     try:
-        frozen = check_frozen(runtime.run, runtime.inputs)
-        invariant = check_batch_invariance(runtime.run, runtime.inputs)
+        frozen = check_frozen(runtime.run, runtime.inputs, size=2)
+        if not frozen.passed:
+            raise BadBundle(f"{MODEL}: expected a frozen network, but {frozen.detail}")
+        return frozen, find_batch_sizes(runtime.run, runtime.inputs, largest)
     except InferenceFailed as error:
         raise BadBundle(f"{MODEL}: on random inputs, {error}") from None
-    if not frozen.passed:
-        raise BadBundle(f"{MODEL}: expected a frozen network, but {frozen.detail}")
-    return ChecksHere(frozen, invariant)
 
 
 def _check_tensors(manifest: Manifest, runtime: Runtime) -> None:

@@ -50,9 +50,29 @@ def picture_input(data: bytes, how: Preprocessing, max_pixels: int) -> NDArray[n
         raise InvalidRequest(
             f"picture: expected a whole {image.format} image, got a damaged one ({shorten(error)})"
         ) from None
-    if image.size != (how.width, how.height):
-        image = image.resize((how.width, how.height), _RESAMPLING[how.resize])
+    image = _sized(image, how, max_pixels)
     return normalize(np.asarray(image).reshape(1, how.height, how.width, -1), how)
+
+
+def _sized(image: Image.Image, how: Preprocessing, max_pixels: int) -> Image.Image:
+    """Resized to width × height; or to the shorter side, and the middle of it."""
+    wanted = (how.width, how.height)
+    if how.shorter_side is None:
+        size, box = wanted, (0, 0, *wanted)
+    else:
+        # The arithmetic of torchvision's Resize and CenterCrop, with which networks are evaluated.
+        shorter, side = min(image.size), how.shorter_side
+        size = (int(side * image.width / shorter), int(side * image.height / shorter))
+        if size[0] * size[1] > max_pixels:
+            raise TooLarge(
+                f"picture: expected at most {max_pixels / 1e6:g} megapixels where the shorter side "
+                f"has {side}, got {image.width} × {image.height}"
+            )
+        left, top = (round((have - want) / 2) for have, want in zip(size, wanted, strict=True))
+        box = (left, top, left + how.width, top + how.height)
+    if image.size != size:
+        image = image.resize(size, _RESAMPLING[how.resize])
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def normalize(pixels: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.float32]:

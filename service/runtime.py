@@ -27,6 +27,7 @@ _DATATYPES = {
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
 }
 _LOG_ERRORS_ONLY = 3
 # "[ONNXRuntimeError] : 1 : FAIL : " and "tensorprotoutils.cc:461 FunctionName " say nothing to
@@ -79,9 +80,10 @@ def _options(threads: int) -> ort.SessionOptions:
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_ERRORS_ONLY
     # Spinning helps only where the pool owns the machine: under a quota, in a cpuset or beside
-    # other workers it burns the time that someone else needs.
-    spin = threads >= (os.cpu_count() or 1)
+    # other workers it burns the time that someone else needs. After a run it helps nobody.
+    spin = threads > 1 and threads >= (os.cpu_count() or 1)
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # External data of a model given as bytes would be looked for in the working directory.
     # In a folder that cannot exist, none is found, and loading is refused.
     options.add_session_config_entry(

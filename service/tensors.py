@@ -29,6 +29,7 @@ DATATYPES: dict[str, np.dtype[np.generic]] = {
     "FP16": np.dtype("<f2"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),  # elements are str: ONNX's strings are UTF-8
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
@@ -64,8 +65,9 @@ class TensorSpec:
         return DATATYPES[self.datatype]
 
     def zeros(self, rows: int, free: int = 1) -> Array:
-        """An array of zeros with `rows` in the batch dimension and `free` in other free ones."""
-        return np.zeros(self.sizes(rows, free), self.dtype)
+        """Zeros (empty text) with `rows` in the batch dimension and `free` in other free ones."""
+        zero = "" if self.datatype == "BYTES" else 0
+        return np.full(self.sizes(rows, free), zero, self.dtype)
 
     def sizes(self, rows: int, free: int = 1) -> tuple[int, ...]:
         """The shape with `rows` in the batch dimension and `free` in every other free one."""

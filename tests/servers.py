@@ -16,13 +16,18 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from service.api.connections import BoundedConfig, ConnectionLimits
+
 DEADLINE_S = 30
 
 
+LIMITS = ConnectionLimits(connections=100, head_bytes=65536, head_timeout_s=30, send_timeout_s=30)
+
+
 @contextmanager
-def serving(app: FastAPI) -> Iterator[httpx.Client]:
+def serving(app: FastAPI, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
     """A client of the application, which is served over a real socket by a thread."""
-    config = uvicorn.Config(app, port=0, lifespan="on", ws="none", log_config=None)
+    config = BoundedConfig(app, limits, port=0, lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -70,7 +75,7 @@ def spawn(*flags: str, **environment: str) -> subprocess.Popen[str]:
         [sys.executable, "-m", "service", *flags],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "FOLDSERVE_DRAIN_DELAY_S": "0", **environment},
     )
 
 

@@ -10,7 +10,8 @@ from typer.main import get_command
 
 from service.api.routes import ROUTERS
 from service.manifest import MANIFEST, REQUIRED, SOURCE
-from service.settings import PREFIX, Settings
+from tests import metrics_table
+from tests.settings_table import documented, table
 from training import normalization
 from training.cli import app
 from training.config import PRESETS, Norm
@@ -33,20 +34,23 @@ def test_every_preset_is_in_the_readme() -> None:
         assert f"`{preset}`" in README
 
 
-def test_every_setting_is_documented_as_the_code_has_it() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
-    rows = {
-        name: (default.strip("`"), what)
-        for name, default, what in re.findall(
-            rf"^\| `{PREFIX}(\w+)` \| (\S+) \|[^|]*\| (.+) \|$", text, re.MULTILINE
-        )
-    }
-    expected = {
-        name.upper(): (str(field.default), field.description)
-        for name, field in Settings.model_fields.items()
-    }
-    plain = {name: (default, what.replace("`", "")) for name, (default, what) in rows.items()}
-    assert plain == expected
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    assert documented() == table(), "python -m tests.settings_table writes it"
+
+
+def test_the_table_of_metrics_is_that_of_the_code() -> None:
+    assert metrics_table.documented() == metrics_table.table(), "python -m tests.metrics_table"
+
+
+def test_the_answers_to_complaints_name_tests_that_there_are() -> None:
+    text = (ROOT / "docs" / "serving.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", text, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 26))
+    for number, named in rows:
+        for path, test in re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", named):
+            file = ROOT / path
+            assert file.exists(), f"complaint {number}: {path}"
+            assert f"def {test}" in file.read_text(), f"complaint {number}: {test}"
 
 
 def test_every_rule_is_explained() -> None:
@@ -66,6 +70,8 @@ def test_every_route_is_in_the_readme() -> None:
     for router in ROUTERS:
         for route in router.routes:
             assert isinstance(route, APIRoute)
+            if not route.include_in_schema:
+                continue
             words = [word for word in route.path.split("/") if word and "{" not in word]
             assert f"/{words[-1]}" in README, route.path
 

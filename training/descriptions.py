@@ -41,6 +41,6 @@ def write_labels(labels: tuple[str, ...], path: Path) -> None:
 
 def write_preprocessing(how: Preprocessing, path: Path) -> None:
     """TOML, as `read_preprocessing` reads it; JSON's strings, numbers and lists are TOML's too."""
-    fields = how.model_dump(mode="json")
+    fields = how.model_dump(mode="json", exclude_none=True)
     lines = [f"{name} = {json.dumps(value)}\n" for name, value in fields.items()]
     write_bytes(path, "".join(lines).encode())

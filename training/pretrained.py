@@ -24,7 +24,7 @@ class Pretrained:
     preprocessing: Preprocessing
 
 
-_SIDE = 224
+_SIDE, _SHORTER = 224, 256  # as both were evaluated on ImageNet
 PRETRAINED = {
     "mobilenet-v2": Pretrained(
         Carried(
@@ -42,6 +42,7 @@ PRETRAINED = {
             width=_SIDE,
             height=_SIDE,
             colour="RGB",
+            shorter_side=_SHORTER,
             mean=(0.485, 0.456, 0.406),
             std=(0.229, 0.224, 0.225),
         ),
@@ -63,6 +64,7 @@ PRETRAINED = {
             height=_SIDE,
             colour="RGB",
             resize="bicubic",
+            shorter_side=_SHORTER,
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
         ),

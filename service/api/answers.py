@@ -3,6 +3,7 @@
 JSON, or JSON followed by the binary data of the outputs that were asked for in binary.
 """
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,38 +13,78 @@ from starlette.responses import Response
 
 from service.api.codec import LENGTH_HEADER, InferRequest
 from service.api.dependencies import json_response
+from service.api.elements import to_bytes
+from service.api.outputs import classified
 from service.model import Model
 from service.tensors import Array, datatype_of
+
+# Below this size an answer is not compressed: it fits into one packet anyway.
+COMPRESSED_FROM = 1024
+_FASTEST = 1  # of zlib's levels: numbers hardly become smaller by a higher one
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 def encode(model: Model, request: InferRequest, outputs: Mapping[str, Array]) -> Response:
     """The answer: outputs in the order asked for, `id` echoed where one was given."""
     described: list[dict[str, Any]] = []
     chunks: list[bytes] = []
+    nonfinite = 0
+    labels = {model.outputs[0].name: model.manifest.labels or ()}
     for wanted in request.outputs:
         array = np.ascontiguousarray(outputs[wanted.name])
+        nonfinite += _nonfinite(array)
+        if wanted.classes:
+            array = classified(array, wanted.classes, labels.get(wanted.name, ()))
         entry: dict[str, Any] = {
             "name": wanted.name,
             "datatype": datatype_of(array.dtype),
             "shape": list(array.shape),
         }
         if wanted.binary:
-            chunks.append(array.tobytes())
-            entry["parameters"] = {"binary_data_size": array.nbytes}
+            chunks.append(to_bytes(array))
+            entry["parameters"] = {"binary_data_size": len(chunks[-1])}
         else:
-            entry["data"] = array.ravel()
+            entry["data"] = array.ravel() if array.dtype.kind != "O" else array.ravel().tolist()
         described.append(entry)
     head: dict[str, Any] = {"model_name": model.name, "model_version": str(model.version)}
     if request.id is not None:
         head["id"] = request.id
     # JSON has no NaN and no infinity: they are written as null, and counted, so that a client
     # can tell. Binary data keeps their bits.
-    if nonfinite := sum(_nonfinite(outputs[wanted.name]) for wanted in request.outputs):
+    if nonfinite:
         head["parameters"] = {"nonfinite_count": nonfinite}
     head["outputs"] = described
     if any(wanted.binary for wanted in request.outputs):
         return _with_binary(head, chunks)
     return json_response(head)
+
+
+def accepted_encoding(header: str) -> str | None:
+    """The best of gzip and deflate that Accept-Encoding allows (RFC 9110, 12.5.3); or neither."""
+    weights = dict(map(_weighted, header.lower().split(",")))
+    everything = weights.get("*", 0.0)
+    found = {name: weights.get(name, everything) for name in _WINDOW_BITS}
+    best = max(found, key=found.__getitem__)
+    plain = weights.get("identity", 0.0)
+    return best if found[best] > 0 and found[best] >= plain else None
+
+
+def compress(response: Response, encoding: str) -> None:
+    """Compresses the body of an answer in place; the length of its JSON part stays as it was."""
+    packer = zlib.compressobj(_FASTEST, wbits=_WINDOW_BITS[encoding])
+    response.body = packer.compress(bytes(response.body)) + packer.flush()
+    response.headers["content-length"] = str(len(response.body))
+    response.headers["content-encoding"] = encoding
+
+
+def _weighted(item: str) -> tuple[str, float]:
+    name, _, parameter = item.partition(";")
+    key, _, value = parameter.partition("=")
+    try:
+        weight = float(value) if key.strip() == "q" else 1.0
+    except ValueError:
+        weight = 0.0
+    return name.strip(), weight
 
 
 def _with_binary(head: Mapping[str, Any], chunks: list[bytes]) -> Response:

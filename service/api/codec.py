@@ -11,57 +11,83 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import orjson
-
-from service.api.dependencies import parse_json
+from service.api.bodies import parse_json
+from service.api.dependencies import JsonLimits
 from service.api.elements import from_bytes, from_json, json_kind
-from service.errors import InvalidRequest, shorten
+from service.api.outputs import WantedOutput, wanted_outputs
+from service.api.parameters import count, got, item_name, objects, parameters
+from service.errors import InvalidRequest, TooLarge, shorten
 from service.tensors import Array, TensorSpec, check_datatype, check_rows, check_shape
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _SHARED_MEMORY = "shared_memory_region"
 _LONGEST_INTEGER = 20  # digits; what is longer exceeds 64 bits
-
-
-@dataclass(frozen=True, slots=True)
-class WantedOutput:
-    """One output that the answer is to hold, as binary data or as JSON."""
-
-    name: str
-    binary: bool
+_LENIENT_BYTES = 2**20  # the slow parser is offered no more than this
 
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """A valid request: `inputs` fit the model, in name, datatype, shape, count and rows."""
+    """A valid request: `inputs` fit the model, in name, datatype, shape, count and rows.
+
+    `priority` 1 is the highest, 0 the default; the run must begin within `timeout_s`.
+    """
 
     id: str | None
     inputs: dict[str, Array]
     outputs: tuple[WantedOutput, ...]
+    priority: int = 0
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A body taken apart, but not yet held against a model.
+
+    `document` is None for a raw request, whose whole body is data. `fault` is what was wrong with
+    the JSON where a parser more lenient than the standard could still read it.
+    """
+
+    document: Mapping[str, Any] | None
+    binary: memoryview
+    id: str | None = None
+    fault: InvalidRequest | None = None
+
+
+def read_message(body: bytes, header_length: str | None, limits: JsonLimits) -> Message:
+    """Takes a body apart; `header_length` is the value of LENGTH_HEADER, None without it."""
+    length = _json_length(header_length, len(body))
+    if length == 0 and header_length is not None:
+        return Message(None, memoryview(body))
+    head, fault = body[:length], None
+    try:
+        document = parse_json(head, limits)
+    except TooLarge:
+        raise
+    except InvalidRequest as error:
+        document, fault = _with_nonfinite(head, error), error
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"request body: expected an object, got {json_kind(document)}")
+    return Message(document, memoryview(body)[length:], _request_id(document), fault)
 
 
 def decode(
-    body: bytes,
-    header_length: str | None,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
+    message: Message, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferRequest:
-    """The request in `body`; `header_length` is the value of LENGTH_HEADER, None without it."""
-    length = _json_length(header_length, len(body))
-    if length == 0 and header_length is not None:
-        return _raw_request(body, inputs, outputs)
-    head, binary = body[:length], memoryview(body)[length:]
-    try:
-        document = parse_json(head)
-    except InvalidRequest as error:
-        _name_nonfinite(head, inputs)
-        raise error from None
-    if not isinstance(document, dict):
-        raise InvalidRequest(f"request body: expected an object, got {json_kind(document)}")
+    """The message as a request to a model with these inputs and outputs."""
+    document = message.document
+    if document is None:
+        return _raw_request(message.binary, inputs, outputs)
+    arrays = _Inputs(inputs, message.binary).decode(document.get("inputs"))
+    if message.fault is not None:  # it was not in a tensor, where its place could be named
+        raise message.fault
+    given = parameters("request", document)
+    timeout_us = count("request", given, "timeout")
     return InferRequest(
-        id=_request_id(document),
-        inputs=_Inputs(inputs, binary).decode(document.get("inputs")),
-        outputs=_wanted_outputs(document, outputs),
+        id=message.id,
+        inputs=arrays,
+        outputs=wanted_outputs(document, given, outputs),
+        priority=count("request", given, "priority"),
+        timeout_s=timeout_us / 1e6 if timeout_us else None,
     )
 
 
@@ -77,7 +103,7 @@ def _json_length(header: str | None, total: int) -> int:
 
 
 def _raw_request(
-    body: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    body: memoryview, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> InferRequest:
     """The whole body is one row of the only input; all outputs are answered as binary data."""
     spec, *others = inputs
@@ -87,33 +113,33 @@ def _raw_request(
             f"header {LENGTH_HEADER}: expected a length above 0, because raw requests are for "
             "models with one input that has at most one free dimension beside the batch"
         )
-    known = prod(spec.sizes(1)) * spec.dtype.itemsize
-    size = max(1, len(body) // known) if free else 1
+    if spec.datatype == "BYTES":  # one element: its length need not be told
+        body = memoryview(len(body).to_bytes(4, "little") + bytes(body))
+        size = 1
+    else:
+        known = prod(spec.sizes(1)) * spec.dtype.itemsize
+        size = max(1, len(body) // known) if free else 1
     shape = spec.sizes(1, size)
     check_shape(spec, shape)
-    array = from_bytes(spec, shape, memoryview(body))
+    array = from_bytes(spec, shape, body)
     return InferRequest(
         None, {spec.name: array}, tuple(WantedOutput(o.name, True) for o in outputs)
     )
 
 
-def _name_nonfinite(raw: bytes, inputs: Sequence[TensorSpec]) -> None:
-    """Raises the better sentence where the fault is a number that JSON, or a double, has not.
+def _with_nonfinite(raw: bytes, fault: InvalidRequest) -> object:
+    """The JSON where its only fault is a number that JSON, or a double, has not; else `fault`.
 
     Clients do send the literals NaN and Infinity, so the fault is worth naming by input and
     index; Python's own parser, slower and more lenient, is used for nothing else.
     """
+    suspect = b"NaN" in raw or b"Infinity" in raw or "infinity" in str(fault)
+    if not suspect or len(raw) > _LENIENT_BYTES:
+        raise fault
     try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        if not (b"NaN" in raw or b"Infinity" in raw or "infinity" in str(error)):
-            return
-    try:
-        document = json.loads(raw, parse_int=_integer)
+        return json.loads(raw, parse_int=_integer)
     except (ValueError, RecursionError):
-        return
-    if isinstance(document, dict):
-        _Inputs(inputs, memoryview(b"")).decode(document.get("inputs"))
+        raise fault from None
 
 
 def _integer(digits: str) -> int | float:
@@ -136,8 +162,8 @@ class _Inputs:
 
     def decode(self, sent: object) -> dict[str, Array]:
         arrays: dict[str, Array] = {}
-        for item in _objects("inputs", sent):
-            name = _name("input", item, self._specs)
+        for item in objects("inputs", sent):
+            name = item_name("input", item, self._specs)
             if name in arrays:
                 raise InvalidRequest(f"input '{name}': expected once, got it twice")
             arrays[name] = self._decode_one(self._specs[name], item)
@@ -157,14 +183,14 @@ class _Inputs:
         place = f"input '{spec.name}'"
         datatype = item.get("datatype")
         if not isinstance(datatype, str):
-            raise InvalidRequest(f"{place}: expected a string as 'datatype', got {_got(datatype)}")
+            raise InvalidRequest(f"{place}: expected a string as 'datatype', got {got(datatype)}")
         check_datatype(spec, datatype)
         shape = _shape(spec, item.get("shape"))
         check_shape(spec, shape)
-        parameters = _parameters(place, item)
-        if _SHARED_MEMORY in parameters:
+        given = parameters(place, item)
+        if _SHARED_MEMORY in given:
             raise InvalidRequest(f"{place}: shared memory is not supported, send the data itself")
-        size = parameters.get("binary_data_size")
+        size = given.get("binary_data_size")
         if (size is None) == ("data" not in item):
             both = "neither" if size is None else "both"
             raise InvalidRequest(
@@ -177,7 +203,7 @@ class _Inputs:
     def _take(self, place: str, size: object) -> memoryview:
         if type(size) is not int or size < 0:
             raise InvalidRequest(
-                f"{place}: expected a number of bytes as 'binary_data_size', got {_got(size)}"
+                f"{place}: expected a number of bytes as 'binary_data_size', got {got(size)}"
             )
         if size > len(self._binary):
             raise InvalidRequest(
@@ -188,78 +214,10 @@ class _Inputs:
         return taken
 
 
-def _wanted_outputs(
-    document: Mapping[str, Any], specs: Sequence[TensorSpec]
-) -> tuple[WantedOutput, ...]:
-    """The outputs named, or all; `binary_data` of one overrides `binary_data_output` of all."""
-    by_default = _flag("request", _parameters("request", document), "binary_data_output", False)
-    if not document.get("outputs"):
-        return tuple(WantedOutput(spec.name, by_default) for spec in specs)
-    wanted: dict[str, WantedOutput] = {}
-    for item in _objects("outputs", document["outputs"]):
-        name = _name("output", item, {spec.name: spec for spec in specs})
-        place = f"output '{name}'"
-        if name in wanted:
-            raise InvalidRequest(f"{place}: expected once, got it twice")
-        parameters = _parameters(place, item)
-        if "classification" in parameters:
-            raise InvalidRequest(f"{place}: the parameter 'classification' is not implemented")
-        if _SHARED_MEMORY in parameters:
-            raise InvalidRequest(f"{place}: shared memory is not supported")
-        wanted[name] = WantedOutput(name, _flag(place, parameters, "binary_data", by_default))
-    return tuple(wanted.values())
-
-
-def _objects(key: str, value: object) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        raise InvalidRequest(f"'{key}': expected a list of objects, got {_got(value)}")
-    for item in value:
-        if not isinstance(item, dict):
-            raise InvalidRequest(f"'{key}': expected a list of objects, got {json_kind(item)}")
-    return value
-
-
-def _name(kind: str, item: Mapping[str, Any], known: Mapping[str, TensorSpec]) -> str:
-    name = item.get("name")
-    if not isinstance(name, str):
-        raise InvalidRequest(f"{kind}: expected a string as 'name', got {_got(name)}")
-    if name not in known:
-        raise InvalidRequest(f"{kind}: expected one of {', '.join(known)}; got '{shorten(name)}'")
-    return name
-
-
 def _shape(spec: TensorSpec, value: object) -> tuple[int, ...]:
     if not isinstance(value, list) or any(type(size) is not int or size < 0 for size in value):
         raise InvalidRequest(
             f"input '{spec.name}': expected a list of integers of 0 or more as 'shape', "
-            f"got {shorten(value) if isinstance(value, list) else _got(value)}"
+            f"got {shorten(value) if isinstance(value, list) else got(value)}"
         )
     return tuple(value)
-
-
-def _parameters(place: str, item: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters = item.get("parameters")
-    if parameters is None:
-        return {}
-    if not isinstance(parameters, dict):
-        raise InvalidRequest(
-            f"{place}: expected an object as 'parameters', got {json_kind(parameters)}"
-        )
-    for key, value in parameters.items():
-        if not isinstance(value, (str, int, float)):  # a bool is an int
-            raise InvalidRequest(
-                f"{place}: expected a string, number or boolean as parameter '{shorten(key)}', "
-                f"got {json_kind(value)}"
-            )
-    return parameters
-
-
-def _flag(place: str, parameters: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = parameters.get(key, default)
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"{place}: expected a boolean as '{key}', got {json_kind(value)}")
-    return value
-
-
-def _got(value: object) -> str:
-    return "nothing" if value is None else json_kind(value)

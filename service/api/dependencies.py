@@ -1,6 +1,5 @@
-"""What a route may ask for: the application's rooms and limits, the body, an answer in JSON."""
+"""What a route may ask for: the application's rooms and limits, an answer in JSON."""
 
-from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -8,8 +7,27 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import InvalidRequest, TooLarge
+from service.control import Control
+from service.logs import Log
 from service.registry import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """How much JSON is parsed: `depth` of nesting, number of `values` of any kind."""
+
+    depth: int = 100
+    values: int = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may cost."""
+
+    body_bytes: int
+    body_timeout_s: float
+    image_pixels: int
+    json: JsonLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +36,9 @@ class Context:
 
     registry: Registry
     executor: Executor
-    max_body_bytes: int
-    max_image_pixels: int
+    limits: Limits
+    control: Control
+    log: Log | None = None
 
 
 def context_of(request: Request) -> Context:
@@ -32,34 +51,3 @@ def json_response(content: object) -> Response:
     """An answer in JSON; NumPy arrays are written as they are, NaN and infinities as null."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, media_type="application/json")
-
-
-def parse_json(raw: bytes) -> object:
-    """The JSON of a request body; InvalidRequest otherwise, or when nested too deeply."""
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"request body: expected JSON, got {error}") from None
-
-
-async def read_body(request: Request) -> bytes:
-    """The whole body; TooLarge as soon as it is known to exceed the limit."""
-    return b"".join([chunk async for chunk in limited_stream(request)])
-
-
-async def limited_stream(request: Request) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives; TooLarge as soon as it is known to exceed the limit."""
-    limit = context_of(request).max_body_bytes
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal():
-        _check_size(int(announced), limit)
-    received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        _check_size(received, limit)
-        yield chunk
-
-
-def _check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise TooLarge(f"request body: expected at most {limit} bytes, got {size} or more")

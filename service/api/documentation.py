@@ -3,6 +3,8 @@
 Swagger UI is served from the package (its files are those of swagger-ui-dist, Apache-2.0).
 """
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,51 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from service.api.schemas import InferRequest, PredictRequest, RepositoryIndexRequest
+from service.api.guard import Guard, is_administration, is_open
+from service.api.operation_schemas import (
+    LoadRequest,
+    LogSettingsRequest,
+    RepositoryIndexRequest,
+    UnloadRequest,
+)
+from service.api.routing import documented_error
+from service.api.schemas import InferRequest, PredictRequest
 
 _ASSETS = "/docs/assets"
 _STATIC = Path(__file__).parent / "static" / "swagger"
 # Described by hand in the routes, which read their bodies as bytes.
-_BODIES = (InferRequest, PredictRequest, RepositoryIndexRequest)
+_BODIES = (
+    InferRequest,
+    PredictRequest,
+    RepositoryIndexRequest,
+    LoadRequest,
+    UnloadRequest,
+    LogSettingsRequest,
+)
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "basic": {"type": "http", "scheme": "basic", "description": "The password is the key."},
+}
+# Swagger's page has one script of its own and styles in its elements; nothing comes from elsewhere.
+_POLICY = (
+    "default-src 'none'; script-src 'self' '{hash}'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, guard: Guard) -> None:
     """Adds the two pages, and the bodies that FastAPI cannot find by itself."""
     app.mount(_ASSETS, StaticFiles(directory=_STATIC), name="swagger")
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=f"{app.title} API",
+        swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
+    )
+    headers = page_headers(bytes(page.body))
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -31,18 +67,23 @@ def install(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title=f"{app.title} API",
-            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
-            swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
-        )
+        return HTMLResponse(page.body, headers=headers)
 
-    app.openapi = lambda: _schema(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _schema(app, guard)  # type: ignore[method-assign]
 
 
-def _schema(app: FastAPI) -> dict[str, Any]:
+def page_headers(html: bytes) -> dict[str, str]:
+    """What a browser is told to refuse to a page: other sources, scripts, frames, referrers."""
+    script = html.partition(b"<script>")[2].partition(b"</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    return {
+        "Content-Security-Policy": _POLICY.format(hash=f"sha256-{digest}"),
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+    }
+
+
+def _schema(app: FastAPI, guard: Guard) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title,
@@ -55,15 +96,29 @@ def _schema(app: FastAPI) -> dict[str, Any]:
             ref_template="#/components/schemas/{model}",
         )
         schema["components"]["schemas"].update(bodies["$defs"])
-        _drop_validation_errors(schema)
+        _correct_responses(schema)
+        if guard.api or guard.admin:
+            _add_keys(schema, guard)
         app.openapi_schema = schema
     return app.openapi_schema
 
 
-def _drop_validation_errors(schema: dict[str, Any]) -> None:
+def _correct_responses(schema: dict[str, Any]) -> None:
     """Removes the answer 422, which FastAPI lists for any parameter: ours are strings."""
     for operations in schema["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         schema["components"]["schemas"].pop(name, None)
+
+
+def _add_keys(schema: dict[str, Any], guard: Guard) -> None:
+    """Says of each operation whether it asks for a key, and of which kinds keys are."""
+    schema["components"]["securitySchemes"] = _SCHEMES
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            admin = is_administration(method.upper(), path)
+            if not admin and (is_open(path) or not guard.api):
+                continue
+            operation["security"] = [{name: []} for name in _SCHEMES]
+            operation["responses"]["401"] = documented_error(401)

@@ -5,6 +5,7 @@ Strict where other servers guess: no strings or booleans for numbers, no fractio
 and nothing that the datatype cannot hold.
 """
 
+import struct
 from itertools import chain
 from math import prod
 from typing import Any
@@ -19,7 +20,9 @@ _ACCEPTED: dict[str, tuple[set[type], str]] = {
     "u": ({int}, "integers"),
     "i": ({int}, "integers"),
     "f": ({int, float}, "numbers"),
+    "O": ({str}, "text"),
 }
+_LENGTH = struct.Struct("<I")  # before each element of BYTES
 
 
 def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
@@ -28,7 +31,7 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
         raise InvalidRequest(
             f"input '{spec.name}': expected a list as 'data', got {json_kind(data)}"
         )
-    nested = len(shape) > 1 and any(isinstance(item, list) for item in data)
+    nested = len(shape) > 1 and bool(data) and isinstance(data[0], list)
     flat = _unnest(spec.name, shape, data) if nested else data
     check_count(spec.name, shape, len(flat))
     _check_types(spec, shape, flat)
@@ -39,6 +42,8 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
 
 def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Array:
     """The array of `shape` in little-endian `raw`, without a copy where alignment allows."""
+    if spec.datatype == "BYTES":
+        return _texts_from_bytes(spec, shape, raw)
     expected = prod(shape) * spec.dtype.itemsize
     if len(raw) != expected:
         raise InvalidRequest(
@@ -50,6 +55,14 @@ def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Arr
     array: Array = np.require(np.frombuffer(raw, spec.dtype), requirements="A").reshape(shape)
     check_finite(spec.name, array)
     return array
+
+
+def to_bytes(array: Array) -> bytes:
+    """The elements in little-endian order, each of BYTES after its length."""
+    if array.dtype.kind != "O":
+        return array.tobytes()
+    encoded = [text.encode() for text in array.ravel()]
+    return b"".join(part for text in encoded for part in (_LENGTH.pack(len(text)), text))
 
 
 def json_kind(value: object) -> str:
@@ -97,7 +110,7 @@ def _convert(spec: TensorSpec, shape: tuple[int, ...], flat: list[Any]) -> Array
             place = next(i for i, value in enumerate(flat) if not low <= value <= high)
             raise _out_of_range(spec, shape, flat, place)
         return np.array(flat, spec.dtype)
-    if spec.dtype.kind == "b":
+    if spec.dtype.kind in "bO":
         return np.array(flat, spec.dtype)
     wide = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
@@ -119,3 +132,25 @@ def _out_of_range(
 
 def _index(place: int, shape: tuple[int, ...]) -> list[int]:
     return [int(i) for i in np.unravel_index(place, shape)]
+
+
+def _texts_from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Array:
+    texts: list[str] = []
+    place, end = 0, len(raw)
+    while place < end:
+        start = place + _LENGTH.size
+        stop = start + _LENGTH.unpack_from(raw, place)[0] if start <= end else end + 1
+        if stop > end:
+            raise InvalidRequest(
+                f"input '{spec.name}': expected each element as its length in 4 bytes and as "
+                f"many bytes of text; element {len(texts)} goes beyond the {end} bytes sent"
+            )
+        try:
+            texts.append(str(raw[start:stop], "utf-8"))
+        except UnicodeDecodeError:
+            raise InvalidRequest(
+                f"input '{spec.name}': expected UTF-8 text, got other bytes as element {len(texts)}"
+            ) from None
+        place = stop
+    check_count(spec.name, shape, len(texts))
+    return np.array(texts, object).reshape(shape)

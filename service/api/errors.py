@@ -5,6 +5,7 @@ V2 clients read nothing else.
 """
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping
 
@@ -17,12 +18,21 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
+    DeadlinePassed,
     FoldserveError,
+    Forbidden,
     InferenceFailed,
     InvalidRequest,
+    KeyMissing,
+    LoadFailed,
     NotFound,
     NotReady,
+    NotSupported,
+    QueueFull,
+    Stopping,
     TooLarge,
+    TooSlow,
+    UnsupportedEncoding,
     UnsupportedType,
     shorten,
 )
@@ -32,12 +42,29 @@ logger = logging.getLogger(__name__)
 # The nearest class of an exception decides.
 STATUS: dict[type[Exception], int] = {
     InvalidRequest: 400,
+    KeyMissing: 401,
+    Forbidden: 403,
     NotFound: 404,
+    TooSlow: 408,
+    LoadFailed: 409,
     TooLarge: 413,
     UnsupportedType: 415,
+    UnsupportedEncoding: 415,
+    QueueFull: 429,
     InferenceFailed: 500,
     FoldserveError: 500,
+    NotSupported: 501,
     NotReady: 503,
+    Stopping: 503,
+    DeadlinePassed: 504,
+}
+
+
+# What a client needs beside the sentence, by the nearest class.
+_HEADERS: dict[type[Exception], dict[str, str]] = {
+    KeyMissing: {"WWW-Authenticate": 'Bearer, Basic realm="foldserve"'},
+    TooSlow: {"Connection": "close"},
+    UnsupportedEncoding: {"Accept-Encoding": "gzip, deflate"},
 }
 
 
@@ -73,6 +100,8 @@ class CatchAll:
         async def watched(message: Message) -> None:
             nonlocal started
             started = True
+            if message["type"] == "http.response.start":
+                scope["app"].state.context.control.responses[message["status"]] += 1
             await send(message)
 
         try:
@@ -85,23 +114,46 @@ class CatchAll:
                 "internal error %s in %s %s", error_id, scope["method"], shorten(scope["path"])
             )
             if not started:
-                answer = error_response(500, f"internal error, logged as {error_id}")
-                await answer(scope, receive, send)
+                sentence = _named(scope, f"internal error, logged as {error_id}")
+                answer = error_response(500, sentence)
+                await answer(scope, receive, watched)
 
 
-async def _foldserve_error(_: Request, error: Exception) -> Response:
-    status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def status_of(error: FoldserveError) -> int:
+    """The status code of HTTP for this error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def answer_to(error: FoldserveError, scope: Scope) -> Response:
+    """The answer to a request that failed with this error."""
+    kinds, status = type(error).__mro__, status_of(error)
+    headers = next((_HEADERS[kind] for kind in kinds if kind in _HEADERS), None)
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)
-    return error_response(status, str(error))
+    if isinstance(error, QueueFull):
+        headers = {"Retry-After": str(math.ceil(error.retry_after_s))}
+    return error_response(status, _named(scope, str(error)), headers)
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+def _named(scope: Scope, sentence: str) -> str:
+    """The sentence, led by the id that the client gave the request, if it gave one."""
+    given = scope.get("state", {}).get("given_id")
+    return f"[request id: {given}] {sentence}" if given else sentence
+
+
+async def _foldserve_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FoldserveError)
+    return answer_to(error, request.scope)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return error_response(error.status_code, shorten(error.detail, 200), error.headers)
+    sentence = _named(request.scope, shorten(error.detail, 200))
+    return error_response(error.status_code, sentence, error.headers)
 
 
-async def _validation_error(_: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
-    return error_response(400, f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+    sentence = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    return error_response(400, _named(request.scope, sentence))

@@ -16,14 +16,34 @@ Handler = Callable[[Request, Model], Awaitable[Response]]
 ModelName = Annotated[str, Path(description="Name of the model.", examples=["digits"])]
 ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
 
+PLATFORM = "onnxruntime_onnx"  # as Triton calls ours
+# Those that are implemented, by Triton's names.
+EXTENSIONS = [
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+    "logging",
+]
+RUN_ERRORS = (400, 404, 408, 413, 415, 429, 503, 504)  # of what runs a network
 _ERRORS = {
     400: "Malformed, or not what the model takes.",
+    401: "The route asks for a key.",
+    403: "The key does not open this route, or nothing does.",
     404: "No such model, version or layer.",
     405: "The path exists, with another method.",
+    408: "The body took too long to arrive.",
+    409: "In conflict with what is there.",
     413: "Larger than a limit.",
     415: "A type of body that this route does not read.",
+    429: "The queue is full; Retry-After says when to come again.",
     500: "A fault of the server; the sentence has an id that is also in its log.",
+    501: "Not implemented.",
     503: "The model, or the server, cannot answer now.",
+    504: "The deadline of the request passed before it was run.",
 }
 
 
@@ -31,8 +51,24 @@ def documented(
     answer: type[BaseModel] | type[list[Any]], description: str, *errors: int
 ) -> dict[int | str, dict[str, Any]]:
     """The responses of a route for the documentation: the good one, then each possible error."""
-    faults = {code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 405, 500)}
+    faults = {
+        code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 400, 405, 500)
+    }
     return {200: {"model": answer, "description": description}, **dict(sorted(faults.items()))}
+
+
+def documented_error(code: int) -> dict[str, Any]:
+    """One error for the documentation, where it is added to what is finished."""
+    schema = {"$ref": "#/components/schemas/Error"}
+    content = {"application/json": {"schema": schema}}
+    return {"description": _ERRORS[code], "content": content}
+
+
+def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """A body in JSON for the documentation of a route that reads it as bytes."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def add_model_route(

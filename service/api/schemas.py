@@ -122,10 +122,12 @@ class InferResponse(BaseModel):
 class PredictRequest(BaseModel):
     """Rows for the network as it is, without preprocessing: one nested list a row.
 
-    For several inputs each instance is an object, from the input's name to its list.
+    For several inputs each instance is an object, from the input's name to its list. A picture is
+    an object {"b64": "<base64 of the file>"}, and goes through the bundle's preprocessing.
     """
 
     instances: list[Any] = Field(min_length=1, examples=[[[0.5, -1.0, 2.0], [0.0, 1.0, 0.0]]])
+    top_k: int | None = Field(None, ge=1, le=1000, description="How many classes to answer.")
 
 
 class LabelledPrediction(BaseModel):
@@ -136,27 +138,34 @@ class LabelledPrediction(BaseModel):
     probability: float | None = Field(examples=[0.98])
 
 
+Prediction = (
+    LabelledPrediction
+    | list[LabelledPrediction]
+    | list[Any]
+    | dict[str, Any]
+    | float
+    | int
+    | bool
+    | str
+    | None
+)
+
+
 class PredictResponse(BaseModel):
     """One prediction a row: labelled, or else the output's list, or lists by output name."""
 
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
-    predictions: list[LabelledPrediction | list[Any] | dict[str, Any] | float | int | bool | None]
-
-
-class RepositoryIndexRequest(BaseModel):
-    """An empty body does the same as `{}`."""
-
-    ready: bool = Field(False, description="Only the versions that can answer.")
-
-
-class RepositoryEntry(BaseModel):
-    """One version that was found; `reason` says why it is unavailable."""
-
-    name: str = Field(examples=["digits"])
-    version: str = Field(examples=["1"])
-    state: Literal["READY", "UNAVAILABLE"]
-    reason: str = Field(examples=[""])
+    predictions: list[
+        LabelledPrediction
+        | list[LabelledPrediction]
+        | list[Any]
+        | dict[str, Any]
+        | float
+        | int
+        | bool
+        | None
+    ]
 
 
 class Quantiles(BaseModel):
@@ -250,7 +259,7 @@ class NormalizationReport(BaseModel):
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
     checks: BundleChecks
-    row_by_row: bool = Field(description="Rows are run alone: kernels here see the batch size.")
+    row_by_row: bool = Field(description="Each row is run alone; `checks.here` says why.")
     forced: list[str] = Field(description="Errors that were overridden when it was built.")
     layers: list[LayerReport]
 

@@ -27,6 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("UINT8", TensorProto.UINT8),
         ("UINT64", TensorProto.UINT64),
         ("BOOL", TensorProto.BOOL),
+        ("BYTES", TensorProto.STRING),
     ):
         same = [tensor(name, datatype, [-1, 3]) for name in ("x", "y")]
         network = elementwise("Identity", kind)

@@ -72,7 +72,7 @@ def test_settings_and_models_are_logged_once(tmp_path: Path) -> None:
     server = start("--models", str(tmp_path), FOLDSERVE_THREADS="1")
     _, errors = server.stop()
     assert errors.count("settings: ") == 1
-    assert "threads_per_run=1" in errors
+    assert "threads_per_worker=1" in errors
     assert errors.count("model tiny/1 loaded in ") == 1
 
 

@@ -1,8 +1,6 @@
 """A served model: verified on this machine before it may answer."""
 
 import asyncio
-import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,9 @@ from onnx import TensorProto, helper
 
 from service.bundle import open_bundle
 from service.errors import BadBundle
-from service.manifest import MODEL, Check
-from service.model import ChecksHere, Model, load_model
-from service.tensors import Array, TensorSpec
+from service.manifest import MODEL
+from service.model import Model, load_model
+from service.tensors import Array
 from tests.service.bundles import elementwise, graph, tensor, write_bundle, write_plain
 
 
@@ -32,28 +30,6 @@ def test_answers_as_the_network_does(tiny_bundle: Path) -> None:
         asyncio.run(model.predict({"image": images(3)}))["scores"], expected
     )
     assert not model.row_by_row
-    model.close()
-
-
-class Counting:
-    """A runtime whose answer betrays how many rows it was given."""
-
-    inputs = (TensorSpec("x", "FP32", (-1, 1)),)
-    outputs = (TensorSpec("y", "FP32", (-1, 1)),)
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """x + the number of rows."""
-        return {"y": inputs["x"] + len(inputs["x"])}
-
-
-def test_rows_are_run_alone_where_kernels_see_the_batch(tiny_bundle: Path) -> None:
-    loaded = load_model(open_bundle(tiny_bundle), threads=1)
-    failed = Check(passed=False, figure=1, limit=0, detail="bits differ")
-    checks = ChecksHere(loaded.checks_here.frozen, failed)
-    model = dataclasses.replace(loaded, runtime=Counting(), checks_here=checks)
-    x = np.array([[10], [20], [30]], np.float32)
-    np.testing.assert_array_equal(asyncio.run(model.predict({"x": x}))["y"], x + 1)
-    assert model.row_by_row
     model.close()
 
 

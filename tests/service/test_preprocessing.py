@@ -84,6 +84,35 @@ def test_another_size_is_resized_with_the_filter_of_the_bundle(resize: str) -> N
     )
 
 
+MIDDLE = Preprocessing.model_validate({**RGB.model_dump(), "shorter_side": 7})
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "corner"),
+    # The longer side is cut down: 7 · 20 / 9 = 15.5…; half places go to the even neighbour.
+    [((9, 20), (15, 7), (4, 2)), ((20, 9), (7, 15), (0, 6)), ((7, 7), (7, 7), (0, 2))],
+)
+def test_the_middle_of_the_shorter_side(
+    shape: tuple[int, int], size: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    image = Image.fromarray(pixels(*shape, 3))
+    resized = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    left, top = corner
+    expected = resized[top : top + 4, left : left + 6]
+    got = picture_input(encoded(image), MIDDLE, LIMIT)
+    np.testing.assert_array_equal(got, normalize(expected[None], RGB))
+
+
+def test_a_thin_picture_does_not_become_a_huge_one() -> None:
+    with pytest.raises(TooLarge, match="where the shorter side has 7, got 100000 × 1"):
+        picture_input(encoded(Image.new("L", (100_000, 1))), MIDDLE, 10**5 * 2)
+
+
+def test_what_is_cut_must_lie_inside() -> None:
+    with pytest.raises(ValueError, match="shorter_side of at least 6, from which 6 × 4"):
+        Preprocessing.model_validate({**RGB.model_dump(), "shorter_side": 5})
+
+
 def test_orientation_of_the_camera_is_undone() -> None:
     image = Image.fromarray(pixels(6, 4))  # lies on its side
     exif = Image.Exif()

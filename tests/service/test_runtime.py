@@ -59,8 +59,15 @@ def test_foreign_operators_and_junk_are_refused_in_one_sentence() -> None:
 
 
 def test_a_datatype_that_the_protocol_has_not_is_named() -> None:
-    with pytest.raises(BadBundle, match=r"input 'x': expected one of BOOL.*tensor\(string\)"):
-        OnnxRuntime(elementwise("Identity", TensorProto.STRING), threads=1)
+    with pytest.raises(BadBundle, match=r"input 'x': expected one of BOOL.*tensor\(bfloat16\)"):
+        OnnxRuntime(elementwise("Identity", TensorProto.BFLOAT16), threads=1)
+
+
+def test_text_is_run_as_it_is() -> None:
+    runtime = OnnxRuntime(elementwise("Identity", TensorProto.STRING), threads=1)
+    texts = np.array([["a", "", "naïve ☃"]], object)
+    assert runtime.inputs[0].datatype == "BYTES"
+    assert runtime.run({"x": texts})["y"].tolist() == texts.tolist()
 
 
 def test_a_failed_run_says_so() -> None:

@@ -1,10 +1,9 @@
 """Settings: from the environment, under flags, with bounds; and the quota of the process."""
 
-from pathlib import Path
-
 import pytest
 
-from service.settings import BadSettings, Settings, available_cpus, read_settings
+from service.settings import BadSettings, Settings, read_settings
+from service.threads import available_cpus
 
 
 def test_flags_win_over_environment_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,34 +48,7 @@ def test_a_bad_flag_is_named() -> None:
 
 
 def test_threads_are_shared_among_the_workers() -> None:
-    alone = Settings().threads_per_run()
+    alone = Settings().threads_per_worker()
     assert alone == available_cpus()
-    assert Settings(workers=64).threads_per_run() == max(1, alone // 64)
-    assert Settings(workers=2, threads=3).threads_per_run() == 3
-
-
-@pytest.mark.parametrize(
-    ("files", "membership", "expected"),
-    [
-        ({}, "", None),
-        ({"cpu.max": "max 100000\n"}, "0::/\n", None),
-        ({"cpu.max": "150000 100000\n"}, "0::/\n", 1),
-        ({"cpu.max": "50000 100000\n"}, "0::/\n", 1),
-        ({"pod/cpu.max": "100000 100000\n", "pod/one/cpu.max": "max 100000\n"}, "0::/pod/one", 1),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "", None),
-        (
-            {"cpu/pod/cpu.cfs_quota_us": "100000\n", "cpu/pod/cpu.cfs_period_us": "100000\n"},
-            "4:cpu,cpuacct:/pod\n3:memory:/other\n",
-            1,
-        ),
-    ],
-)
-def test_the_quota_of_the_group_bounds_the_processors(
-    tmp_path: Path, files: dict[str, str], membership: str, expected: int | None
-) -> None:
-    unlimited = available_cpus(tmp_path / "none", tmp_path / "none")
-    for name, text in files.items():
-        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "cgroup" / name).write_text(text)
-    (tmp_path / "membership").write_text(membership)
-    assert available_cpus(tmp_path / "cgroup", tmp_path / "membership") == (expected or unlimited)
+    assert Settings(workers=64).threads_per_worker() == max(1, alone // 64)
+    assert Settings(workers=2, threads=3).threads_per_worker() == 3

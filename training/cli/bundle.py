@@ -17,7 +17,7 @@ Pictures = Annotated[
     Path | None,
     typer.Option(
         "--preprocessing",
-        help="TOML file: width, height, colour (L or RGB), resize, mean, std.",
+        help="TOML file: width, height, colour (L or RGB), resize, shorter_side, mean, std.",
     ),
 ]
 Baseline = Annotated[

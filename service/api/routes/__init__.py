@@ -1,5 +1,28 @@
-"""The routes, by subject. They do not know each other."""
+"""The routes, by subject. They do not know each other.
 
-from service.api.routes import inference, normalization, predict, repository
+Statistics come first: `/v2/models/stats` is not a model.
+"""
 
-ROUTERS = (inference.router, predict.router, normalization.router, repository.router)
+from service.api.routes import (
+    configuration,
+    drift,
+    inference,
+    logging,
+    metrics,
+    normalization,
+    predict,
+    repository,
+    statistics,
+)
+
+ROUTERS = (
+    statistics.router,
+    inference.router,
+    configuration.router,
+    predict.router,
+    normalization.router,
+    drift.router,
+    repository.router,
+    logging.router,
+    metrics.router,
+)

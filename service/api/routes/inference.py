@@ -1,5 +1,6 @@
 """The Open Inference Protocol V2: health, metadata and inference."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,18 +9,17 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api import schemas
-from service.api.answers import encode
-from service.api.codec import LENGTH_HEADER, decode
-from service.api.dependencies import context_of, json_response, read_body
-from service.api.routing import add_model_route, documented
-from service.errors import NotReady
+from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, encode
+from service.api.bodies import read_body
+from service.api.codec import LENGTH_HEADER, decode, read_message
+from service.api.dependencies import Context, context_of, json_response
+from service.api.routing import EXTENSIONS, PLATFORM, RUN_ERRORS, add_model_route, documented
+from service.errors import NotReady, shorten
 from service.model import Model
 from service.tensors import TensorSpec
 
 router = APIRouter(tags=["Open Inference Protocol V2"])
 
-_EXTENSIONS = ["binary_tensor_data"]
-_PLATFORM = "onnxruntime_onnx"
 _BINARY_ANSWER = {
     "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
     "content": {
@@ -66,7 +66,7 @@ _INFER_BODY = {
 )
 async def server_metadata() -> Response:
     """Name and version of the server, and the protocol extensions that it implements."""
-    return json_response({"name": "foldserve", "version": __version__, "extensions": _EXTENSIONS})
+    return json_response({"name": "foldserve", "version": __version__, "extensions": EXTENSIONS})
 
 
 @router.get(
@@ -112,7 +112,7 @@ async def model_metadata(request: Request, model: Model) -> Response:
         {
             "name": model.name,
             "versions": [str(version) for version in versions],
-            "platform": _PLATFORM,
+            "platform": PLATFORM,
             "inputs": [_tensor(spec) for spec in model.inputs],
             "outputs": [_tensor(spec) for spec in model.outputs],
         }
@@ -126,9 +126,26 @@ async def model_ready(_: Request, model: Model) -> Response:
 
 async def infer(request: Request, model: Model) -> Response:
     """Runs the model. Tensors go both ways as JSON or as binary data after the JSON."""
+    context = context_of(request)
     header = request.headers.get(LENGTH_HEADER)
-    asked = decode(await read_body(request), header, model.inputs, model.outputs)
-    return encode(model, asked, await model.predict(asked.inputs))
+    message = read_message(await read_body(request), header, context.limits.json)
+    if message.id is not None and request.scope["state"].get("given_id") is None:
+        request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
+    asked = decode(message, model.inputs, model.outputs)
+    outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
+    answer = encode(model, asked, outputs)
+    if (header := request.headers.get("accept-encoding")) is not None:
+        await _compress(context, answer, header)
+    return answer
+
+
+async def _compress(context: Context, answer: Response, header: str) -> None:
+    """In a thread, where there is anything to win."""
+    answer.headers["vary"] = "Accept-Encoding"
+    encoding = accepted_encoding(header)
+    if encoding is not None and len(answer.body) >= COMPRESSED_FROM:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(context.executor, compress, answer, encoding)
 
 
 def _tensor(spec: TensorSpec) -> dict[str, object]:
@@ -161,6 +178,6 @@ add_model_route(
     "/infer",
     infer,
     summary="Inference on tensors",
-    responses=_with_binary(documented(schemas.InferResponse, "", 400, 404, 413, 503)),
+    responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
     openapi_extra=_INFER_BODY,
 )

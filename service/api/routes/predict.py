@@ -1,34 +1,28 @@
 """The friendly door: pictures or plain rows in, labels or plain numbers out."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import schemas
-from service.api.dependencies import (
-    Context,
-    context_of,
-    json_response,
-    limited_stream,
-    parse_json,
-    read_body,
-)
+from service.api.bodies import parse_json, read_body
+from service.api.dependencies import Context, context_of, json_response
 from service.api.elements import from_json, json_kind
+from service.api.outputs import descending
+from service.api.pictures import base64_pictures, form_files, is_base64, picture_inputs
 from service.api.routing import add_model_route, documented
 from service.errors import InvalidRequest, UnsupportedType, shorten
 from service.model import Model
-from service.preprocessing import looks_like_picture, picture_input
+from service.preprocessing import looks_like_picture
 from service.tensors import Array, TensorSpec, check_rows, check_shape
 
 router = APIRouter(tags=["Predict"])
 
+_MOST_CLASSES = 1000  # of one answer, for each row
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {
     "requestBody": {
@@ -36,99 +30,101 @@ _BODY = {
         "content": {
             "image/png": _PICTURE,
             "image/jpeg": _PICTURE,
+            "image/webp": _PICTURE,
+            "image/gif": _PICTURE,
+            "image/bmp": _PICTURE,
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                        }
+                    },
                 }
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}},
         },
-    }
+    },
+    "parameters": [
+        {
+            "name": "top_k",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": _MOST_CLASSES},
+            "description": "How many classes to answer for each row, the most probable first.",
+        }
+    ],
 }
 
 
 async def predict(request: Request, model: Model) -> Response:
-    """One prediction for a picture, or one for each of `instances`.
+    """One prediction for each picture, or for each of `instances`.
 
-    A picture goes through the bundle's preprocessing; instances go into the network as they are.
-    A model with labels answers the best class; any other answers its outputs.
+    A picture goes through the bundle's preprocessing; numeric instances go in as they are. A model
+    with labels answers the best class, and with `top_k` the best ones; any other its outputs.
     """
-    inputs = await _inputs(request, model)
+    context, top_k = context_of(request), _top_k(request.query_params.get("top_k"))
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        document = parse_json(await read_body(request), context.limits.json)
+        if isinstance(document, dict) and "top_k" in document:
+            top_k = _top_k(document["top_k"])
+        inputs = await _instances(context, model, document)
+    elif kind == "multipart/form-data":
+        inputs = await picture_inputs(context, model, await form_files(request))
+    else:
+        inputs = await _picture(context, model, kind, await read_body(request))
+    labelled = model.manifest.labels is not None
+    if top_k is not None and not labelled:
+        raise InvalidRequest(f"'top_k': expected none, because model '{model.name}' has no labels")
     outputs = await model.predict(inputs)
-    labels = model.manifest.labels
     return json_response(
         {
             "model_name": model.name,
             "model_version": str(model.version),
-            "predictions": _plain(outputs) if labels is None else _labelled(model, outputs),
+            "predictions": _labelled(model, outputs, top_k) if labelled else _plain(outputs),
         }
     )
 
 
-async def _inputs(request: Request, model: Model) -> dict[str, Array]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    context = context_of(request)
-    if kind == "application/json":
-        return _instances(model.inputs, parse_json(await read_body(request)))
-    if kind == "multipart/form-data":
-        return await _picture(context, model, await _file_field(request))
-    body = await read_body(request)
+def _top_k(value: object) -> int | None:
+    if value is None:
+        return None
+    decimal = isinstance(value, str) and len(value) < 6 and value.isascii() and value.isdecimal()
+    number = int(str(value)) if decimal else value
+    if type(number) is not int or not 1 <= number <= _MOST_CLASSES:
+        raise InvalidRequest(
+            f"'top_k': expected an integer from 1 to {_MOST_CLASSES}, got '{shorten(value)}'"
+        )
+    return number
+
+
+async def _picture(context: Context, model: Model, kind: str, body: bytes) -> dict[str, Array]:
     if kind.startswith("image/") or not body or looks_like_picture(body):
-        return await _picture(context, model, body)
+        return await picture_inputs(context, model, [body])
     raise UnsupportedType(
         "request body: expected an image, multipart/form-data or application/json, "
         f"got '{shorten(kind)}'"
     )
 
 
-async def _picture(context: Context, model: Model, data: bytes) -> dict[str, Array]:
-    how = model.manifest.preprocessing
-    if how is None:
-        raise UnsupportedType(
-            f"model '{model.name}': expected application/json with 'instances', got a picture, "
-            "for which its bundle has no preprocessing"
-        )
-    loop = asyncio.get_running_loop()
-    array = await loop.run_in_executor(
-        context.executor, picture_input, data, how, context.max_image_pixels
-    )
-    spec = model.inputs[0]
-    check_shape(spec, array.shape)
-    return {spec.name: array}
-
-
-class _InMemory(MultiPartParser):
-    """Keeps files in memory, where the limit on the body bounds them: nothing is written."""
-
-    spool_max_size = 0  # of a spooled file: never rolled over to the disk
-
-
-async def _file_field(request: Request) -> bytes:
-    parser = _InMemory(request.headers, limited_stream(request), max_files=1, max_fields=8)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        raise InvalidRequest(
-            f"request body: expected multipart/form-data with one file ({shorten(error)})"
-        ) from None
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        await form.close()
-        raise InvalidRequest("request body: expected a file in the form field 'file', got none")
-    data = await file.read()
-    await form.close()
-    return data
-
-
-def _instances(specs: tuple[TensorSpec, ...], document: object) -> dict[str, Array]:
+async def _instances(context: Context, model: Model, document: object) -> dict[str, Array]:
     rows = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(rows, list) or not rows:
         got = "an empty list" if rows == [] else json_kind(document)
         raise InvalidRequest(
             f"request body: expected an object with a list 'instances' of rows, got {got}"
         )
+    if is_base64(rows[0]) and "b64" not in {spec.name for spec in model.inputs}:
+        return await picture_inputs(context, model, base64_pictures(rows))
+    return _rows(model.inputs, rows)
+
+
+def _rows(specs: tuple[TensorSpec, ...], rows: list[Any]) -> dict[str, Array]:
     if len(specs) == 1 and not isinstance(rows[0], dict):
         columns: Mapping[str, list[Any]] = {specs[0].name: rows}
     else:
@@ -155,19 +151,27 @@ def _column(spec: TensorSpec, rows: list[Any]) -> Array:
     return from_json(spec, tuple(shape), rows)
 
 
+def _row(row: Array) -> object:
+    return row.tolist() if row.dtype.kind == "O" else np.ascontiguousarray(row)
+
+
 def _plain(outputs: Mapping[str, Array]) -> list[Any]:
     """One entry a row: the row of the only output, or of each by name."""
-    columns = {name: [np.ascontiguousarray(row) for row in a] for name, a in outputs.items()}
+    columns = {name: [_row(row) for row in a] for name, a in outputs.items()}
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, rows, strict=True)) for rows in zip(*columns.values(), strict=True)]
 
 
-def _labelled(model: Model, outputs: Mapping[str, Array]) -> list[dict[str, object]]:
+def _labelled(
+    model: Model, outputs: Mapping[str, Array], top_k: int | None
+) -> list[dict[str, object] | list[dict[str, object]]]:
     scores = outputs[model.outputs[0].name].astype(np.float64)
     if model.manifest.output_activation == "softmax":
         scores = softmax(scores)
-    return [_best(model.manifest.labels or (), row) for row in scores]
+    labels = model.manifest.labels or ()
+    ranked = [_ranked(labels, row, top_k or 1) for row in scores]
+    return [row[0] for row in ranked] if top_k is None else list(ranked)
 
 
 def softmax(scores: Array) -> Array:
@@ -178,12 +182,18 @@ def softmax(scores: Array) -> Array:
     return result
 
 
-def _best(labels: tuple[str, ...], row: Array) -> dict[str, object]:
+def _ranked(labels: tuple[str, ...], row: Array, top_k: int) -> list[dict[str, object]]:
     if not np.isfinite(row).all():
-        return {"label": None, "index": None, "probability": None}
-    index = int(np.argmax(row))
-    label = labels[index] if index < len(labels) else None  # where the number of scores is free
-    return {"label": label, "index": index, "probability": float(row[index])}
+        return [{"label": None, "index": None, "probability": None}]
+    return [
+        {
+            # Where the number of scores is free, there may be more of them than labels.
+            "label": labels[index] if index < len(labels) else None,
+            "index": int(index),
+            "probability": float(row[index]),
+        }
+        for index in descending(row)[:top_k]
+    ]
 
 
 add_model_route(
@@ -192,6 +202,8 @@ add_model_route(
     "/predict",
     predict,
     summary="Prediction for a picture or for plain rows",
-    responses=documented(schemas.PredictResponse, "One a row.", 400, 404, 413, 415, 503),
+    responses=documented(
+        schemas.PredictResponse, "One a row.", 400, 404, 408, 413, 415, 429, 503, 504
+    ),
     openapi_extra=_BODY,
 )

@@ -147,7 +147,9 @@ CASES: dict[str, Case] = {
     "list": raw(b"[]", "expected an object, got a list"),
     "deep": raw(DEEP, "expected JSON"),
     "deep with NaN": raw(b"[NaN," + DEEP, "expected JSON"),
-    "deep data": raw(body(vector(data=[])).replace(b"[]", b"[" * 900 + b"]" * 900), "elements"),
+    "deep data": raw(
+        body(vector(data=[])).replace(b"[]", b"[" * 900 + b"]" * 900), "at most 100 deep"
+    ),
     "no inputs": raw(b"{}", "'inputs': expected a list of objects, got nothing"),
     "empty inputs": raw(body(), "missing x"),
     "inputs not objects": raw(b'{"inputs": [1]}', "list of objects, got a number"),
@@ -182,7 +184,8 @@ CASES: dict[str, Case] = {
     "duplicate output": outputs([{"name": "y"}] * 2, "output 'y': expected once"),
     "outputs not a list": outputs("y", "'outputs': expected a list of objects, got a string"),
     "classification": outputs(
-        [{"name": "y", "parameters": {"classification": 2}}], "'classification' is not implemented"
+        [{"name": "y", "parameters": {"classification": -2}}],
+        "expected an integer of 0 or more as 'classification', got -2",
     ),
     "output in shared memory": outputs(
         [{"name": "y", "parameters": {"shared_memory_region": "r"}}], "not supported"
@@ -232,9 +235,9 @@ CASES: dict[str, Case] = {
         b"x",
         {"content-type": "multipart/form-data"},
         400,
-        "multipart/form-data with one file",
+        "multipart/form-data with 1 to 256 files",
     ),
-    "damaged form": (PREDICT, b"junk", MULTIPART, 400, "multipart/form-data with one file"),
+    "damaged form": (PREDICT, b"junk", MULTIPART, 400, "multipart/form-data with 1 to 256 files"),
     "large form": (
         PREDICT,
         FORM.replace(b"x\r", b"x" * (2**20) + b"\r") % (b"file", b'; filename="x.png"'),
@@ -260,7 +263,7 @@ CASES: dict[str, Case] = {
     "index not JSON": raw(b"x", "expected JSON", path="/v2/repository/index"),
     "index a list": raw(b"[]", "expected an object", path="/v2/repository/index"),
     "index not boolean": raw(
-        b'{"ready": 1}', "'ready': expected a boolean, got a number", path="/v2/repository/index"
+        b'{"ready": 1}', "expected a boolean as 'ready', got a number", path="/v2/repository/index"
     ),
 }
 

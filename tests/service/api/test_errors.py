@@ -7,7 +7,7 @@ import pytest
 
 from service.api.errors import STATUS
 from service.app import create_app
-from service.errors import FoldserveError
+from service.errors import FoldserveError, QueueFull
 from service.settings import Settings
 from tests.servers import serving
 
@@ -18,6 +18,20 @@ def test_every_exception_has_a_status() -> None:
 
     unlisted = {kind.__name__ for kind in below(FoldserveError) if kind not in STATUS}
     assert unlisted == {"BadBundle"}  # met while loading, never by a request; 500 if it were
+
+
+def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
+    """In whole seconds, as RFC 9110 (10.2.3) has it, rounded up."""
+    app = create_app(Settings(models=tmp_path))
+
+    @app.get("/full")
+    async def full() -> None:
+        raise QueueFull("model 'm': expected at most 8 waiting rows", retry_after_s=1.2)
+
+    with serving(app) as client:
+        answer = client.get("/full")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
+    assert answer.json() == {"error": "model 'm': expected at most 8 waiting rows"}
 
 
 def test_what_nobody_expected_is_an_internal_error_with_an_id(

@@ -29,7 +29,16 @@ def test_server_metadata(client: httpx.Client) -> None:
     assert answer.json() == {
         "name": "foldserve",
         "version": __version__,
-        "extensions": ["binary_tensor_data"],
+        "extensions": [
+            "classification",
+            "model_repository",
+            "model_repository(unload_dependents)",
+            "schedule_policy",
+            "model_configuration",
+            "binary_tensor_data",
+            "statistics",
+            "logging",
+        ],
     }
     assert answer.headers["content-type"] == "application/json"
     assert "server" not in answer.headers or answer.headers["server"] == "uvicorn"

@@ -1,5 +1,6 @@
 """The friendly door, against Pillow, NumPy and ONNX Runtime without the service."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,84 @@ def test_a_picture_in_a_form(client: httpx.Client, models: Path, pixels: NDArray
     files = {"file": ("picture.png", encoded(Image.fromarray(pixels)), "image/png")}
     answer = client.post(PATH, files=files)
     assert answer.json()["predictions"] == expected(models, normalized(pixels))
+
+
+def test_several_pictures_are_one_batch(client: httpx.Client, models: Path) -> None:
+    shots = np.random.default_rng(5).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    files = [encoded(Image.fromarray(shot)) for shot in shots]
+    wanted = expected(models, np.concatenate([normalized(shot) for shot in shots]))
+
+    def runs() -> int:
+        (entry,) = client.get("/v2/models/tiny/versions/2/stats").json()["model_stats"]
+        return int(entry["execution_count"])
+
+    before = runs()
+    form = client.post(PATH, files=[("file", (f"{i}.png", f)) for i, f in enumerate(files)])
+    assert form.json()["predictions"] == wanted
+    instances = [{"b64": base64.b64encode(file).decode()} for file in files]
+    as_json = client.post(PATH, json={"instances": instances})
+    assert as_json.json()["predictions"] == wanted
+    assert runs() - before == 2
+
+
+def test_the_best_classes_of_each_row(client: httpx.Client, models: Path) -> None:
+    x = images(2)
+    rows = probabilities(models, x)
+    instances = x.tolist()
+    for asked in (
+        client.post(PATH, json={"instances": instances, "top_k": 3}),
+        client.post(f"{PATH}?top_k=3", json={"instances": instances}),
+    ):
+        for best, row in zip(asked.json()["predictions"], rows, strict=True):
+            order = np.argsort(-row)[:3]
+            assert [one["index"] for one in best] == order.tolist()
+            assert [one["label"] for one in best] == [LABELS[i] for i in order]
+            assert [one["probability"] for one in best] == pytest.approx(row[order], rel=1e-12)
+    every = client.post(f"{PATH}?top_k=1000", json={"instances": instances}).json()
+    assert [len(best) for best in every["predictions"]] == [4, 4]
+
+
+@pytest.mark.parametrize("top_k", ["0", "-1", "1001", "x", "1.5", "99999999", "²"])
+def test_top_k_is_a_small_positive_integer(client: httpx.Client, top_k: str) -> None:
+    answer = client.post(PATH, params={"top_k": top_k}, content=b"")
+    assert answer.status_code == 400
+    assert "'top_k': expected an integer from 1 to 1000" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("instances", "status", "words"),
+    [
+        ([{"b64": "!"}], 400, "expected base64 at 0"),
+        ([{"b64": "aGVsbG8="}], 400, "expected one of PNG"),
+        ([{"b64": 1}], 400, "text 'b64' at 0"),
+        ([{"b64": ""}], 400, "empty body"),
+        ([{"b64": "aA=="}, [1]], 400, "text 'b64' at 1"),
+        ([{"b64": "aA=="}] * 257, 413, "at most 256 pictures, got 257"),
+    ],
+)
+def test_pictures_in_json_that_are_none(
+    client: httpx.Client, instances: list[Any], status: int, words: str
+) -> None:
+    answer = client.post(PATH, json={"instances": instances})
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_too_many_files_are_refused(client: httpx.Client) -> None:
+    answer = client.post(PATH, files=[("file", ("x", b"x"))] * 257)
+    assert (answer.status_code, "1 to 256 files" in answer.json()["error"]) == (400, True)
+
+
+def test_top_k_without_labels_is_refused(client: httpx.Client) -> None:
+    answer = client.post(
+        "/v2/models/same_fp64/predict", json={"instances": [[1, 2, 3]], "top_k": 2}
+    )
+    assert (answer.status_code, "has no labels" in answer.json()["error"]) == (400, True)
+
+
+def test_text_goes_in_and_out(client: httpx.Client) -> None:
+    rows = [["a", "b", "ü"], ["", "x", "y"]]
+    answer = client.post("/v2/models/same_bytes/predict", json={"instances": rows})
+    assert answer.json()["predictions"] == rows
 
 
 def test_instances_go_in_as_they_are(client: httpx.Client, models: Path) -> None:

@@ -1,0 +1,85 @@
+"""What the drift routes answer, for the documentation."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Schema(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Channel(_Schema):
+    """One channel, live and in the baseline."""
+
+    channel: int
+    contribution: float = Field(description="Its part of d² + r², before the correction.")
+    mean: float
+    std: float
+    baseline_mean: float
+    baseline_std: float
+
+
+class DriftLayer(_Schema):
+    """One layer's scores."""
+
+    name: str
+    mean_shift: float = Field(description="Effect size d, in standard deviations.")
+    variance_shift: float = Field(description="Effect size r, in units of ln σ².")
+    mean_significance: float = Field(description="In units of the threshold.")
+    variance_significance: float = Field(description="In units of the threshold.")
+    threshold: float
+    mean_floor: float = Field(description="The smallest d that is called drift.")
+    variance_floor: float = Field(description="The smallest r that is called drift.")
+    alarm: bool
+    top_channels: list[Channel]
+
+
+class Outliers(_Schema):
+    """Images unlike any of the baseline."""
+
+    count: int
+    share: float | None
+    baseline_share: float
+    alarm: bool
+
+
+class Classes(_Schema):
+    """Predicted classes, as counts."""
+
+    live: list[int]
+    baseline: list[int]
+
+
+class DriftBaseline(_Schema):
+    """What the traffic is compared with."""
+
+    kind: Literal["measured", "analytic"]
+    images: int
+
+
+class Drift(_Schema):
+    """Live traffic against the baseline."""
+
+    model_name: str
+    model_version: str
+    verdict: Literal["insufficient", "ok", "watch", "drift"]
+    diagnosis: str
+    likely_cause: str | None = Field(description="A mistake that explains the input, if one does.")
+    n: int = Field(description="Images in the window.")
+    n_needed: int = Field(description="Images that a verdict needs.")
+    dropped: int = Field(description="Sampled images for which there was no time.")
+    nonfinite: int = Field(description="Images with a NaN or an infinity in some layer.")
+    first_nonfinite: str | None = Field(description="The first layer that was not finite.")
+    window_s: float = Field(description="Seconds since the window began.")
+    outliers: Outliers
+    classes: Classes | None
+    baseline: DriftBaseline
+    layers: list[DriftLayer]
+
+
+class DriftReset(_Schema):
+    """What was reset."""
+
+    model_name: str
+    model_version: str

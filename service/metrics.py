@@ -1,0 +1,180 @@
+"""Metrics for Prometheus: one snapshot of plain numbers a worker, one text for all of them.
+
+Whichever worker is asked answers for all. Each keeps a label of its own: a counter of a worker
+that was replaced begins again at 0, which Prometheus understands for a series, but not for a sum
+in which it went missing. Labels are bounded: models and versions that are there, reasons that the
+code lists, status codes. Nothing here is on the way of a request.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from service.model import Model
+from service.registry import Registry
+from service.statistics import Histogram
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MODEL = ("model", "version", "worker")
+
+Snapshot = dict[str, Any]
+
+COUNTERS = {
+    "foldserve_rows": "Rows answered.",
+    "foldserve_runs": "Runs of the network.",
+    "foldserve_requests": "Requests that were answered.",
+}
+REASONS = {
+    "foldserve_failures": "Valid requests that were not answered, by reason.",
+    "foldserve_batches": "Runs, by why the batch was not made to wait for more rows.",
+}
+HISTOGRAMS = {
+    "foldserve_queue_seconds": "From arrival to the first run, of each request.",
+    "foldserve_compute_seconds": "In ONNX Runtime, of each run.",
+    "foldserve_request_seconds": "From the decoded request to its answer, of each request.",
+    "foldserve_batch_rows": "Rows of each run, without padding.",
+}
+GAUGES = {
+    "foldserve_waiting_rows": "Rows in the queue.",
+    "foldserve_load_seconds": "What loading took, by phase.",
+}
+PROCESS = {
+    "foldserve_resident_bytes": "Resident memory.",
+    "foldserve_threads": "Threads for networks, as chosen from the quota.",
+    "foldserve_process_threads": "Threads of the process.",
+    "foldserve_ready": "1 when the service is ready.",
+}
+RESPONSES = {"foldserve_http_responses": "Answers by status code."}
+
+
+def take_snapshot(registry: Registry, threads: int, responses: Mapping[int, int]) -> Snapshot:
+    """This worker's numbers, as plain values that JSON holds."""
+    return {
+        "process": {
+            "foldserve_resident_bytes": resident_bytes(),
+            "foldserve_threads": threads,
+            "foldserve_process_threads": threading.active_count(),
+            "foldserve_ready": int(registry.ready),
+        },
+        "responses": {str(status): count for status, count in responses.items()},
+        "models": [
+            {"model": model.name, "version": str(model.version), **_model(model)}
+            for entry in registry.index()
+            if (model := entry.model) is not None
+        ],
+    }
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def render(snapshots: Mapping[int, Snapshot]) -> bytes:
+    """The text of all workers' snapshots, by their number."""
+    registry = CollectorRegistry()
+    registry.register(_Snapshots(snapshots))
+    return generate_latest(registry)
+
+
+def _model(model: Model) -> Snapshot:
+    statistics = model.statistics
+    return {
+        "foldserve_rows": statistics.inference_count,
+        "foldserve_runs": statistics.execution_count,
+        "foldserve_requests": statistics.success.count,
+        "foldserve_failures": {reason.value: n for reason, n in statistics.failures.items()},
+        "foldserve_batches": {reason.value: n for reason, n in statistics.releases.items()},
+        "foldserve_queue_seconds": _histogram(statistics.queue_seconds),
+        "foldserve_compute_seconds": _histogram(statistics.compute_seconds),
+        "foldserve_request_seconds": _histogram(statistics.request_seconds),
+        "foldserve_batch_rows": _histogram(statistics.batch_rows),
+        "foldserve_waiting_rows": model.batcher.waiting_rows,
+        "foldserve_load_seconds": model.load_seconds,
+    }
+
+
+def _histogram(histogram: Histogram) -> Snapshot:
+    """Cumulative counts by upper bound, as Prometheus has them."""
+    buckets, below = [], 0
+    bounds = [*map(str, map(float, histogram.bounds)), "+Inf"]
+    for bound, count in zip(bounds, histogram.counts, strict=True):
+        below += count
+        buckets.append([bound, below])
+    return {"buckets": buckets, "total": histogram.total}
+
+
+class _Snapshots(Collector):
+    def __init__(self, snapshots: Mapping[int, Snapshot]) -> None:
+        self._snapshots = {str(number): snapshots[number] for number in sorted(snapshots)}
+
+    def collect(self) -> Iterable[Metric]:
+        """Every series of every worker."""
+        yield from self._process()
+        for name, text in COUNTERS.items():
+            counter = CounterMetricFamily(name, text, labels=_MODEL)
+            for labels, numbers in self._models():
+                counter.add_metric(labels, numbers[name])
+            yield counter
+        for name, text in REASONS.items():
+            counter = CounterMetricFamily(name, text, labels=(*_MODEL, "reason"))
+            for labels, numbers in self._models():
+                for reason, count in numbers[name].items():
+                    counter.add_metric([*labels, reason], count)
+            yield counter
+        for name, text in HISTOGRAMS.items():
+            histogram = HistogramMetricFamily(name, text, labels=_MODEL)
+            for labels, numbers in self._models():
+                histogram.add_metric(labels, **_values(numbers[name]))
+            yield histogram
+        yield from self._gauges()
+
+    def _process(self) -> Iterator[Metric]:
+        for name, text in PROCESS.items():
+            gauge = GaugeMetricFamily(name, text, labels=("worker",))
+            for worker, snapshot in self._snapshots.items():
+                gauge.add_metric([worker], snapshot["process"][name])
+            yield gauge
+        ((name, text),) = RESPONSES.items()
+        responses = CounterMetricFamily(name, text, labels=("worker", "status"))
+        for worker, snapshot in self._snapshots.items():
+            for status, count in snapshot["responses"].items():
+                responses.add_metric([worker, status], count)
+        yield responses
+
+    def _gauges(self) -> Iterator[Metric]:
+        waiting, load = GAUGES
+        rows = GaugeMetricFamily(waiting, GAUGES[waiting], labels=_MODEL)
+        seconds = GaugeMetricFamily(load, GAUGES[load], labels=(*_MODEL, "phase"))
+        for labels, numbers in self._models():
+            rows.add_metric(labels, numbers[waiting])
+            for phase, value in numbers[load].items():
+                seconds.add_metric([*labels, phase], value)
+        yield from (rows, seconds)
+
+    def _models(self) -> Iterator[tuple[list[str], Snapshot]]:
+        for worker, snapshot in self._snapshots.items():
+            for numbers in snapshot["models"]:
+                yield [numbers["model"], numbers["version"], worker], numbers
+
+
+def _values(histogram: Snapshot) -> dict[str, Any]:
+    return {
+        "buckets": [(bound, count) for bound, count in histogram["buckets"]],
+        "sum_value": histogram["total"],
+    }

@@ -1,0 +1,110 @@
+"""The HTTP server of one process: uvicorn, and how it stops without losing an answer.
+
+On SIGTERM the service is not ready at once, goes on serving for the drain delay, and says
+`Connection: close` in every answer, so that clients leave by themselves. Then it takes no new
+connections, lets those that are open send one last request, and finishes what is in flight.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+# A client may have sent its next request before it could know that this was the last answer.
+_LINGER_S = 0.5
+_TICK_S = 0.02
+# Linux, socket(7) and asm-generic/socket.h.
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _BPF_RETURN = 26, 27, 0x06
+_CLOSE = (b"connection", b"close")
+
+
+class Server(uvicorn.Server):
+    """One process's server."""
+
+    def __init__(
+        self, config: uvicorn.Config, drain_delay_s: float, on_stop: Callable[[], None]
+    ) -> None:
+        """`on_stop` is called in the signal's handler, once: not ready from then on."""
+        super().__init__(config)
+        self._drain_delay_s, self._on_stop = drain_delay_s, on_stop
+        self._exit_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins to stop; the second ends it, with what is in flight lost."""
+        self._captured_signals.append(sig)
+        if self._exit_at is not None:
+            self.should_exit = self.force_exit = True
+            return
+        delay_s = 0.0 if sig == signal.SIGINT else self._drain_delay_s  # nobody waits for Ctrl-C
+        self._exit_at = time.monotonic() + delay_s
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        if not self.started:
+            self.should_exit = True
+        self._on_stop()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; uvicorn writes the headers anew in some of them."""
+        over = await super().on_tick(counter)
+        if self._exit_at is None:
+            return over
+        if _CLOSE not in self.server_state.default_headers:
+            self.server_state.default_headers.append(_CLOSE)
+        return over or time.monotonic() >= self._exit_at
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Opens the door, which a predecessor on the same sockets may have shut."""
+        for sock in sockets or []:
+            admit_connections(sock)
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Shuts the door, waits for last requests, and leaves the rest to uvicorn."""
+        for sock in sockets or []:
+            hold_off_connections(sock)
+            while _has_connections(sock) and not self.force_exit:  # noqa: ASYNC110 (the kernel's)
+                await asyncio.sleep(_TICK_S)
+        for server in self.servers:
+            server.close()
+        until = time.monotonic() + _LINGER_S
+        while self._open and time.monotonic() < until:  # noqa: ASYNC110 (uvicorn has no event)
+            await asyncio.sleep(_TICK_S)
+        await super().shutdown(sockets)
+
+    @property
+    def _open(self) -> bool:
+        return bool(self.server_state.connections) and not self.force_exit
+
+
+def hold_off_connections(sock: socket.socket) -> None:
+    """Has the kernel drop what would begin a connection; those that are in the queue stay.
+
+    To close a listening socket resets the connections in its queue, whose clients may have sent a
+    request already. A filter that drops every packet lets the queue be emptied first; a client
+    that is held off tries again, and is then refused.
+    """
+    if sys.platform == "linux":
+        instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)  # 0 bytes of each packet pass
+        buffer = ctypes.create_string_buffer(instruction)
+        program = struct.pack("HP", 1, ctypes.addressof(buffer))
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def admit_connections(sock: socket.socket) -> None:
+    """Undoes `hold_off_connections`."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # there is no filter
+            sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+
+
+def _has_connections(sock: socket.socket) -> bool:
+    readable, _, _ = select.select([sock], [], [], 0)
+    return bool(readable)

@@ -1,0 +1,1 @@
+"""Unmodified clients that need environments of their own: `make clients` makes and runs them."""
