@@ -282,10 +282,26 @@ class MovingArrays(BaseModel):
     var: list[float | None]
 
 
+class BaselineArrays(BaseModel):
+    """What drift of the layer is measured against; see docs/operations.md."""
+
+    mean: list[float | None] = Field(examples=[[0.01, -0.27]])
+    var: list[float | None] = Field(examples=[[0.9, 1.1]])
+    mean_spread: list[float | None] = Field(description="Variance of an image's own mean.")
+    var_spread: list[float | None] = Field(description="Variance of its influence on `var`.")
+    mean_degrees: float = Field(description="Effective degrees of freedom of the channels.")
+    var_degrees: float
+    mean_floor: float = Field(description="The smallest shift that is called drift.")
+    var_floor: float
+    distance: float = Field(description="What 99.9 % of the images' distances stay below.")
+
+
 class LayerArrays(LayerReport):
-    """One layer with its arrays; `moving` where the moving averages of training are known."""
+    """One layer with its arrays; `moving` where the moving averages of training are known, and
+    `baseline` where drift is watched."""
 
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
     frozen: FrozenArrays
     moving: MovingArrays | None = None
+    baseline: BaselineArrays | None = None

@@ -162,6 +162,14 @@ def test_a_verdict_and_a_reset_over_http(client: httpx.Client) -> None:
     assert abs(top["mean"] - top["baseline_mean"]) > 0.3 * top["baseline_std"]
 
 
+def test_a_layer_has_its_baseline(client: httpx.Client, folder: Path) -> None:
+    arrays = open_bundle(folder).statistics[LAYERS[1]]
+    report = client.get(f"{ROUTE}/normalization/{LAYERS[1]}").json()["baseline"]
+    for field in ("mean", "var", "mean_spread", "var_spread"):
+        np.testing.assert_allclose(report[field], arrays[f"baseline_{field}"], rtol=1e-6)
+    assert 1 <= report["mean_degrees"] <= 8
+
+
 def test_inputs_that_are_255_times_too_large_are_named(client: httpx.Client) -> None:
     client.post(f"{ROUTE}/drift/reset")
     _infer(client, images(30, 1, gain=255.0))

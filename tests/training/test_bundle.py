@@ -67,7 +67,7 @@ def test_the_service_reads_what_was_written(tmp_path: Path) -> None:
     for field, array in PARAMETERS.items():
         assert np.array_equal(statistics[field], array)
     exact = {name: array.astype(np.float64) for name, array in PARAMETERS.items()}
-    multiplier = exact["scale"] / np.sqrt(exact["var"] + 1e-5)
+    multiplier = exact["scale"] / np.sqrt(exact["var"] + float(np.float32(1e-5)))
     np.testing.assert_allclose(statistics["multiplier"], multiplier, rtol=1e-15)
     shift = exact["bias"] - exact["mean"] * multiplier
     np.testing.assert_allclose(statistics["shift"], shift, rtol=1e-14)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.api import schemas
 from service.api.dependencies import context_of, json_response
 from service.api.routing import add_model_route, documented
-from service.bundle import FROZEN_FIELDS, MOVING_FIELDS, Statistics
+from service.bundle import BASELINE_FIELDS, FROZEN_FIELDS, MOVING_FIELDS, Statistics
 from service.errors import NotFound, shorten
 from service.manifest import Layer
 from service.model import Model
@@ -50,6 +50,9 @@ async def normalization_layer(request: Request, model: Model) -> Response:
     if all(field in statistics for field in MOVING_FIELDS):
         mean, var = (_plain(statistics[field]) for field in MOVING_FIELDS)
         report["moving"] = {"mean": mean, "var": var}
+    if (words := layers[name].baseline) is not None:
+        vectors = {f.removeprefix("baseline_"): _plain(statistics[f]) for f in BASELINE_FIELDS}
+        report["baseline"] = words.model_dump() | vectors
     return json_response(report)
 
 
@@ -78,7 +81,7 @@ def _report(model: Model) -> Response:
 def _layer(layer: Layer, statistics: Statistics) -> dict[str, object]:
     magnitude = np.abs(statistics["scale"])
     return {
-        **layer.model_dump(exclude={"probe"}),
+        **layer.model_dump(exclude={"probe", "baseline"}),
         "dead_channels": np.flatnonzero(magnitude < _DEAD * np.median(magnitude)).tolist(),
         "summaries": {field: _summary(statistics[field]) for field in FROZEN_FIELDS},
     }

@@ -55,7 +55,7 @@ class _Names(dict[str, str]):
 
 def is_admin(path: str) -> bool:
     """Whether it is one of the routes that change what is served."""
-    return path.endswith(("/load", "/unload"))
+    return path.endswith(("/load", "/unload", "/drift/reset"))
 
 
 @pytest.mark.parametrize(("method", "path"), paths())
