@@ -8,6 +8,7 @@ connections, lets those that are open send one last request, and finishes what i
 import asyncio
 import contextlib
 import ctypes
+import math
 import select
 import signal
 import socket
@@ -69,33 +70,43 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shuts the door, waits for last requests, and leaves the rest to uvicorn."""
         for sock in sockets or []:
-            hold_off_connections(sock)
-            while _has_connections(sock) and not self.force_exit:  # noqa: ASYNC110 (the kernel's)
+            held_off = hold_off_connections(sock)
+            until = math.inf if held_off else time.monotonic() + _LINGER_S
+            while _has_connections(sock) and self._goes_on(until):  # noqa: ASYNC110 (the kernel's)
                 await asyncio.sleep(_TICK_S)
         for server in self.servers:
             server.close()
         until = time.monotonic() + _LINGER_S
-        while self._open and time.monotonic() < until:  # noqa: ASYNC110 (uvicorn has no event)
+        while self._open and self._goes_on(until):  # noqa: ASYNC110 (uvicorn has no event)
             await asyncio.sleep(_TICK_S)
         await super().shutdown(sockets)
 
     @property
     def _open(self) -> bool:
-        return bool(self.server_state.connections) and not self.force_exit
+        return bool(self.server_state.connections)
+
+    def _goes_on(self, until: float) -> bool:
+        return not self.force_exit and time.monotonic() < until
 
 
-def hold_off_connections(sock: socket.socket) -> None:
+def hold_off_connections(sock: socket.socket) -> bool:
     """Has the kernel drop what would begin a connection; those that are in the queue stay.
 
     To close a listening socket resets the connections in its queue, whose clients may have sent a
     request already. A filter that drops every packet lets the queue be emptied first; a client
-    that is held off tries again, and is then refused.
+    that is held off tries again, and is then refused. Whether it was done: some sandboxes of
+    containers do not allow it.
     """
-    if sys.platform == "linux":
-        instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)  # 0 bytes of each packet pass
-        buffer = ctypes.create_string_buffer(instruction)
-        program = struct.pack("HP", 1, ctypes.addressof(buffer))
+    if sys.platform != "linux":
+        return False
+    instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)  # 0 bytes of each packet pass
+    buffer = ctypes.create_string_buffer(instruction)
+    program = struct.pack("HP", 1, ctypes.addressof(buffer))
+    try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:
+        return False
+    return True
 
 
 def admit_connections(sock: socket.socket) -> None:

@@ -58,7 +58,7 @@ def test_connections_are_held_off_and_those_in_the_queue_stay() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
         queued = socket.create_connection(address, timeout=1)
-        hold_off_connections(listener)
+        assert hold_off_connections(listener)
         with pytest.raises(TimeoutError):
             socket.create_connection(address, timeout=0.2)
         accepted, _ = listener.accept()
@@ -68,3 +68,10 @@ def test_connections_are_held_off_and_those_in_the_queue_stay() -> None:
         socket.create_connection(address, timeout=3).close()
         queued.close()
         accepted.close()
+
+
+def test_where_the_kernel_refuses_the_filter_it_is_said() -> None:
+    """As in the sandbox of some containers; here because there is no socket any more."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        pass
+    assert not hold_off_connections(listener)
