@@ -1,0 +1,113 @@
+"""From a name to results and report: runs experiments in their folders, and writes what they say.
+
+OUT/NAME/ holds `settings.json`, `parts/` and `metrics/` (see `lab`), `results.json` and the plots;
+OUT/report.html and OUT/report.md are written from the results of those experiments.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.experiments import experiment
+from training.experiments.experiment import Experiment, Results, Section
+from training.experiments.lab import Lab, Progress
+from training.files import write_bytes
+from training.interrupts import stop_on_interrupt
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for all experiments of a call."""
+
+    out: Path
+    quick: bool = False
+    seed: int | None = None
+    data: Path | None = None
+    tensorboard: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished experiment: its settings, its results, and the section made from them."""
+
+    experiment: Experiment
+    quick: bool
+    config: Any
+    results: Results
+    section: Section
+
+    @property
+    def seconds(self) -> float:
+        """The time that its parts took, whenever they ran."""
+        return round(sum(_seconds(self.results)), 1)
+
+
+def reproduce(names: Sequence[str], options: Options, progress: Progress) -> list[Done]:
+    """Runs the experiments one after the other, on one thread, and writes results and report.
+
+    One thread: networks this small gain nothing by more, and sums then have one order, so that the
+    same seed gives the same numbers. Raises Interrupted with the finished parts kept.
+    """
+    chosen = [experiment(name) for name in names]
+    done = []
+    with _one_thread(), stop_on_interrupt() as stop:
+        for this in chosen:
+            config = this.quick if options.quick else this.full
+            if options.seed is not None:
+                config = dataclasses.replace(config, seed=options.seed)
+            lab = Lab(
+                options.out / this.name,
+                dataclasses.asdict(config),
+                progress=progress,
+                stop=stop,
+                data=options.data,
+                tensorboard=options.tensorboard and options.tensorboard / this.name,
+            )
+            results = this.run(lab, config)
+            done.append(Done(this, options.quick, config, results, this.section(config, results)))
+            _write_results(done[-1], lab.folder)
+    return done
+
+
+def _write_results(done: Done, folder: Path) -> None:
+    content = {
+        "experiment": done.experiment.name,
+        "title": done.experiment.title,
+        "quick": done.quick,
+        "settings": dataclasses.asdict(done.config),
+        "setup": done.experiment.setup,
+        "torch": torch.__version__,
+        "seconds": done.seconds,
+        "findings": [dataclasses.asdict(finding) for finding in done.section.findings],
+        "tables": [dataclasses.asdict(table) for table in done.section.tables],
+        "results": done.results,
+    }
+    write_bytes(folder / RESULTS, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+
+
+def _seconds(results: object) -> Iterator[float]:
+    """The times of all parts, wherever an experiment has put them among its results."""
+    if isinstance(results, dict):
+        if isinstance(results.get("seconds"), float):
+            yield results["seconds"]
+        for value in results.values():
+            yield from _seconds(value)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
