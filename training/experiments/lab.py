@@ -82,6 +82,7 @@ class Lab:
         """Raises UnusableInput when the folder has a run with other settings."""
         self.folder, self._data, self._tensorboard = folder, data, tensorboard
         self._progress, self._stop = progress, stop
+        self.seconds: dict[str, float] = {}  # of each part, whenever it ran
         self._keep_settings(json.loads(json.dumps(settings)))
 
     @cached_property
@@ -93,7 +94,9 @@ class Lab:
         """The results of `work`: kept ones, or those of running it now, seeded with `seed`."""
         kept = self.folder / "parts" / f"{name}.json"
         if kept.exists():
-            return _parsed(kept)
+            results = _parsed(kept)
+            self.seconds[name] = results["seconds"]
+            return results
         self._progress.begin(name)
         started = time.monotonic()
         board = self._tensorboard / name if self._tensorboard else None
@@ -105,6 +108,7 @@ class Lab:
             results = work(Part(name, metrics, self._progress, self._stop))
         seconds = time.monotonic() - started
         results = _plain({**results, "seconds": round(seconds, 1)})
+        self.seconds[name] = results["seconds"]
         write_bytes(kept, json.dumps(results).encode())
         self._progress.end(name, seconds)
         if self._stop.is_set():

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from training.experiments import experiment
-from training.experiments.experiment import Experiment, Results, Section
+from training.experiments import NAMES, experiment
+from training.experiments.experiment import Results
 from training.experiments.lab import Lab, Progress
+from training.experiments.report import Done, write_report
 from training.files import write_bytes
 from training.interrupts import stop_on_interrupt
 
@@ -33,22 +33,6 @@ class Options:
     seed: int | None = None
     data: Path | None = None
     tensorboard: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A finished experiment: its settings, its results, and the section made from them."""
-
-    experiment: Experiment
-    quick: bool
-    config: Any
-    results: Results
-    section: Section
-
-    @property
-    def seconds(self) -> float:
-        """The time that its parts took, whenever they ran."""
-        return round(sum(_seconds(self.results)), 1)
 
 
 def reproduce(names: Sequence[str], options: Options, progress: Progress) -> list[Done]:
@@ -73,34 +57,36 @@ def reproduce(names: Sequence[str], options: Options, progress: Progress) -> lis
                 tensorboard=options.tensorboard and options.tensorboard / this.name,
             )
             results = this.run(lab, config)
-            done.append(Done(this, options.quick, config, results, this.section(config, results)))
-            _write_results(done[-1], lab.folder)
+            seconds = sum(lab.seconds.values())
+            section = this.section(config, results)
+            done.append(Done(this, options.quick, config, section, round(seconds, 1)))
+            _write_results(done[-1], results, lab.folder)
+    write_report(done, options.out, _command(names, options))
     return done
 
 
-def _write_results(done: Done, folder: Path) -> None:
+def _command(names: Sequence[str], options: Options) -> str:
+    """The command that makes the same report."""
+    words = ["foldserve reproduce", "all" if tuple(names) == NAMES else " ".join(names)]
+    words += ["--quick"] if options.quick else []
+    words += [f"--seed {options.seed}"] if options.seed is not None else []
+    return " ".join(words)
+
+
+def _write_results(done: Done, results: Results, folder: Path) -> None:
     content = {
         "experiment": done.experiment.name,
         "title": done.experiment.title,
         "quick": done.quick,
-        "settings": dataclasses.asdict(done.config),
+        "settings": dataclasses.asdict(done.config),  # type: ignore[call-overload]
         "setup": done.experiment.setup,
         "torch": torch.__version__,
         "seconds": done.seconds,
         "findings": [dataclasses.asdict(finding) for finding in done.section.findings],
         "tables": [dataclasses.asdict(table) for table in done.section.tables],
-        "results": done.results,
+        "results": results,
     }
     write_bytes(folder / RESULTS, (json.dumps(content, ensure_ascii=False) + "\n").encode())
-
-
-def _seconds(results: object) -> Iterator[float]:
-    """The times of all parts, wherever an experiment has put them among its results."""
-    if isinstance(results, dict):
-        if isinstance(results.get("seconds"), float):
-            yield results["seconds"]
-        for value in results.values():
-            yield from _seconds(value)
 
 
 @contextmanager
