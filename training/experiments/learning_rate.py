@@ -77,7 +77,7 @@ def _scaled(config: Config) -> Results:
         return y, *torch.autograd.grad((y * direction).sum(), (u, w))
 
     def apart(left: torch.Tensor, right: torch.Tensor) -> float:
-        return float((left - right).abs().max() / right.abs().max())
+        return float((left - right).detach().abs().max() / right.detach().abs().max())
 
     y, for_u, for_w = through(1.0)
     rows = []
