@@ -10,7 +10,15 @@ from torch import nn
 
 from training import normalization
 from training.experiments import figures
-from training.experiments.experiment import Experiment, Finding, Plot, Results, Section, Table, verdict
+from training.experiments.experiment import (
+    Experiment,
+    Finding,
+    Plot,
+    Results,
+    Section,
+    Table,
+    verdict,
+)
 from training.experiments.lab import Lab, Part
 
 Array = NDArray[np.float64]

@@ -116,9 +116,7 @@ def section(config: Any, results: Results) -> Section:
     flat = {kind: _mean(results, kind, 0, "final") for kind in PER_SAMPLE}
     least, largest = min(config.sizes), max(config.sizes)
     ghost = {size: means["ghost", size] for size in config.sizes}
-    gaps = {
-        size: ghost[size] - _mean(results, "ghost", size, "by_batch") for size in config.sizes
-    }
+    gaps = {size: ghost[size] - _mean(results, "ghost", size, "by_batch") for size in config.sizes}
     best = max(ghost, key=lambda size: ghost[size])
     sizes = ", ".join(f"{percent(value)} at {size}" for size, value in ghost.items())
     findings = [

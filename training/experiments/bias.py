@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from training.experiments import figures
 from training.experiments.digits import Digits
-from training.experiments.experiment import Experiment, Finding, Plot, Results, Section, Table, verdict
+from training.experiments.experiment import (
+    Experiment,
+    Finding,
+    Plot,
+    Results,
+    Section,
+    Table,
+    verdict,
+)
 from training.experiments.lab import Lab, Part
 from training.experiments.networks import Mlp
 from training.experiments.optimize import Plan, descend, has_diverged
@@ -106,7 +114,9 @@ def _network(part: Part, config: Config, data: Digits, kind: Kind) -> Results:
 
     def observe(step: int, chosen: Tensor) -> dict[str, float]:
         largest = max(float(layer.b.detach().abs().max()) for layer in layers)
-        weights = [m.weight.detach().abs().max() for m in network.hidden if isinstance(m, nn.Linear)]
+        weights = [
+            m.weight.detach().abs().max() for m in network.hidden if isinstance(m, nn.Linear)
+        ]
         return {"b": largest, "weight": float(torch.stack(weights).max())}
 
     every = max(1, config.steps // 30)
@@ -186,7 +196,9 @@ def _plot(results: Results, alone: dict[Kind, list[list[float]]]) -> Plot:
     figures.label(middle, "its loss", "step", "cross-entropy")
     figures.label(right, "in a network", "step", "largest |b|")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", frameon=False)
-    words = "The bias and the loss when only b learns, and the largest bias in a network that learns."
+    words = (
+        "The bias and the loss when only b learns, and the largest bias in a network that learns."
+    )
     return Plot("bias", words, figure)
 
 

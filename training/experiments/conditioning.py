@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from training.experiments import figures
-from training.experiments.experiment import Experiment, Finding, Plot, Results, Section, Table, verdict
+from training.experiments.experiment import (
+    Experiment,
+    Finding,
+    Plot,
+    Results,
+    Section,
+    Table,
+    verdict,
+)
 from training.experiments.lab import Lab, Part
 from training.normalization import color, covariance_report, decorrelate, standardize, whiten
 

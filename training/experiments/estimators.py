@@ -142,7 +142,9 @@ def updates_to_forget(kept: float, share: float = 0.01) -> int:
 
 def section(config: Any, results: Results) -> Section:
     """The estimators side by side, after training and after weight averaging."""
-    gap = {name: abs(r["after"]["running"] - r["after"]["population"]) for name, r in results.items()}
+    gap = {
+        name: abs(r["after"]["running"] - r["after"]["population"]) for name, r in results.items()
+    }
     usual, fast = results["EMA, momentum 0.1"], results["EMA, momentum 0.9"]
     stale = {name: r["averaged"] for name, r in results.items()}
     lost = {name: r["population"] - r["running"] for name, r in stale.items()}
@@ -186,7 +188,12 @@ def section(config: Any, results: Results) -> Section:
     )
     header = ("statistics", "accuracy", "mean off by, σ", "ln variance off by", "averaged weights")
     forget = [
-        (f"{kept:g}", f"{1 - kept:g}", f"{updates_to_forget(kept):,}", f"{(1 + kept) / (1 - kept):.1f}")
+        (
+            f"{kept:g}",
+            f"{1 - kept:g}",
+            f"{updates_to_forget(kept):,}",
+            f"{(1 + kept) / (1 - kept):.1f}",
+        )
         for kept in (0.1, 0.9, 0.99, 0.999)
     ]
     sizes = [(f"{n:,}", percent(value)) for n, value in usual["sizes"]]
@@ -197,7 +204,12 @@ def section(config: Any, results: Results) -> Section:
             Table("Algorithm 2 from fewer pictures", ("pictures", "accuracy"), sizes),
             Table(
                 "A moving average of batches, by arithmetic",
-                ("kept of the old", "momentum (PyTorch)", "updates until 1 % is left", "batches averaged"),
+                (
+                    "kept of the old",
+                    "momentum (PyTorch)",
+                    "updates until 1 % is left",
+                    "batches averaged",
+                ),
                 forget,
             ),
         ],

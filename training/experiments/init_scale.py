@@ -96,7 +96,9 @@ def section(config: Any, results: Results) -> Section:
     rows = [
         (activation, f"{std:g}")
         + tuple(
-            ", ".join(percent(v, 1) if v else "diverged" for v in _finals(results, activation, k, std))
+            ", ".join(
+                percent(v, 1) if v else "diverged" for v in _finals(results, activation, k, std)
+            )
             for k in KINDS
         )
         for activation, std in product(config.activations, config.stds)
@@ -136,7 +138,9 @@ def _plot(config: Any, results: Results) -> Plot:
         axes.set_ylim(-3, 101)
         figures.label(axes, activation, "std of the initial weights", "test accuracy, %")
     figures.legend(both[0], loc="lower left")
-    words = f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    words = (
+        f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    )
     return Plot("accuracy", words, figure)
 
 

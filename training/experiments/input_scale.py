@@ -95,7 +95,9 @@ def section(config: Any, results: Results) -> Section:
             f"By the batch, outputs change by less than {percent(SAME, 0)} for k from "
             f"{min(same):g} to {max(same):g}; they change more for {text}. With frozen statistics "
             f"accuracy is {percent(frozen[1][0], 1)} at k = 1, "
-            + ", ".join(f"{percent(frozen[k][0], 1)} at {k:g}" for k in (0.1, 10, 255) if k in frozen)
+            + ", ".join(
+                f"{percent(frozen[k][0], 1)} at {k:g}" for k in (0.1, 10, 255) if k in frozen
+            )
             + ".",
             verdict(10 in same, max(frozen[k][0] for k in off) > frozen[1][0] - 0.01),
         ),

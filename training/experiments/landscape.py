@@ -22,6 +22,7 @@ from training.experiments.landscape_section import KINDS, section
 from training.experiments.networks import Mlp
 from training.experiments.optimize import Plan, descend
 
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """`reaches` are step sizes along the gradient, in learning rates; probes every `every` steps."""
@@ -103,7 +104,9 @@ def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[float
     return loss.item(), list(torch.autograd.grad(loss, parameters))
 
 
-def _along_gradient(network: Mlp, images: Tensor, labels: Tensor, config: Config) -> dict[str, float]:
+def _along_gradient(
+    network: Mlp, images: Tensor, labels: Tensor, config: Config
+) -> dict[str, float]:
     """Loss range and largest change of the gradient, at steps of `reaches` rates downhill."""
     probe = copy.deepcopy(network).train()
     start = [p.detach().clone() for p in probe.parameters()]
@@ -127,9 +130,7 @@ def _along_gradient(network: Mlp, images: Tensor, labels: Tensor, config: Config
     }
 
 
-def _covariate_shift(
-    network: Mlp, images: Tensor, labels: Tensor, rate: float
-) -> dict[str, float]:
+def _covariate_shift(network: Mlp, images: Tensor, labels: Tensor, rate: float) -> dict[str, float]:
     """‖G - G'‖/‖G‖ and cos(G, G'), averaged over the hidden layers but the first.
 
     G is the gradient of a layer's weights; G' the same after the layers below took their step.

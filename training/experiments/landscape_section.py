@@ -33,9 +33,7 @@ def section(config: Any, results: Results) -> Section:
             f"{plain['band']:.3g} without BN, {batch['band']:.3g} with it; relative to the loss "
             f"{plain['band_relative']:.3g} and {batch['band_relative']:.3g}; largest change of the "
             f"gradient relative to it {plain['gradient_high']:.3g} and {batch['gradient_high']:.3g}.",
-            verdict(
-                batch["band"] < plain["band"], batch["gradient_high"] < plain["gradient_high"]
-            ),
+            verdict(batch["band"] < plain["band"], batch["gradient_high"] < plain["gradient_high"]),
         ),
         Finding(
             "BN works by reducing internal covariate shift.",
@@ -43,9 +41,7 @@ def section(config: Any, results: Results) -> Section:
             "Change of a layer's gradient when the layers below take their step, relative: "
             f"{plain['shift']:.3g} without BN, {batch['shift']:.3g} with it; cosine "
             f"{plain['shift_cosine']:.3f} and {batch['shift_cosine']:.3f}.",
-            verdict(
-                batch["shift"] < plain["shift"], batch["shift_cosine"] > plain["shift_cosine"]
-            ),
+            verdict(batch["shift"] < plain["shift"], batch["shift_cosine"] > plain["shift_cosine"]),
         ),
         Finding(
             "Without BN activations grow with depth, at initialization already.",
@@ -120,7 +116,9 @@ def _band_plot(histories: dict[str, list[dict[str, float]]]) -> Plot:
     figures.label(loss, "Loss along the gradient", "step", "cross-entropy")
     figures.label(gradient, "Change of the gradient", "step", "relative to the gradient")
     figures.label(shift, "Covariate shift", "step", "relative to the gradient")
-    figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(
+        *loss.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
+    )
     words = "Bands of loss and gradient at 0.5 to 4 rates along the gradient, and covariate shift."
     return Plot("bands", words, figure)
 

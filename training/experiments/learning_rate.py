@@ -183,7 +183,9 @@ def _plot(config: Any, results: Results) -> Plot:
         axes.set_ylim(-3, 101)
         figures.label(axes, activation, "learning rate", "test accuracy, %")
     figures.legend(both[0], loc="lower left")
-    words = f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    words = (
+        f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    )
     return Plot("accuracy", words, figure)
 
 

@@ -57,9 +57,7 @@ def run(lab: Lab, config: Config) -> Results:
     return {"sweeps": sweeps, "rates": rates, "runs": runs}
 
 
-def _trained(
-    lab: Lab, config: Config, name: str, kind: str, rate: float, *, seed: int
-) -> Results:
+def _trained(lab: Lab, config: Config, name: str, kind: str, rate: float, *, seed: int) -> Results:
     steps = config.sweep_steps if name.startswith("sweep") else config.steps
 
     def work(part: Part) -> Results:

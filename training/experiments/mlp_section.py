@@ -60,10 +60,21 @@ def section(config: Any, results: Results) -> Section:
             verdict(max(widths["same"]) < min(widths["plain"])),
         ),
     ]
-    header = ("seed", "network", "rate", "best accuracy", "at step", "steps to plain's best", "ratio")
+    header = (
+        "seed",
+        "network",
+        "rate",
+        "best accuracy",
+        "at step",
+        "steps to plain's best",
+        "ratio",
+    )
     return Section(
         findings,
-        [Table("Steps to the best accuracy of the network without BN", header, rows), _sweeps(results)],
+        [
+            Table("Steps to the best accuracy of the network without BN", header, rows),
+            _sweeps(results),
+        ],
         [_accuracy_plot(runs, results["rates"]), _percentile_plot(runs)],
         [
             "The band with BN is not flat: γ grows while the network learns, and the text speaks of "

@@ -44,7 +44,9 @@ def write_report(done: Sequence[Done], out: Path, command: str) -> Path:
             name = f"{one.experiment.name}/{plot.name}.svg"
             images[name] = svg(plot.figure)
             write_bytes(out / name, images[name])
-    data = {name: f"data:image/svg+xml;base64,{b64encode(i).decode()}" for name, i in images.items()}
+    data = {
+        name: f"data:image/svg+xml;base64,{b64encode(i).decode()}" for name, i in images.items()
+    }
     for template, file in (("report.html.jinja", HTML), ("report.md.jinja", MARKDOWN)):
         environment = Environment(
             loader=PackageLoader("training.experiments"),

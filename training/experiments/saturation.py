@@ -82,7 +82,9 @@ def section(config: Any, results: Results) -> Section:
     """The shares at the start, at their peak and at the end."""
     layers = [f"layer{number + 1}" for number in range(config.depth)]
     peaks = {
-        (kind, str(std)): [max(row[layer] for row in _history(results, kind, std)) for layer in layers]
+        (kind, str(std)): [
+            max(row[layer] for row in _history(results, kind, std)) for layer in layers
+        ]
         for kind, std in product(KINDS, config.stds)
     }
     ends = {

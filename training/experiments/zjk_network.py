@@ -108,4 +108,3 @@ def evaluate_with(model: nn.Module, keep: float, evaluation: Evaluation) -> None
     for module in model.modules():
         if isinstance(module, ReportBatchNorm):
             module.keep, module.evaluation = keep, evaluation
-
