@@ -147,15 +147,18 @@ def section(config: Any, results: Results) -> Section:
             "The batch is normalized by the biased variance, the running variance is moved by the "
             "unbiased one: (1 - momentum)·old + momentum·new, momentum 0.1.",
             "002 3 (whose program does not compare the running statistics)",
-            f"Running mean and variance differ by at most {running:.1e} over {config.steps} batches; "
+            f"Running mean and variance differ by at most {running:.1e} over {config.steps} "
+            "batches; "
             f"tracking the biased variance instead would be off by {worked['biased_mistake']:.2g}.",
             verdict(running < TOLERANCE, worked["biased_mistake"] > 1e-3),
         ),
         Finding(
-            "BN takes its statistics over N, H, W; LN over C, H, W; IN over H, W; GN over a group's "
+            "BN takes its statistics over N, H, W; LN over C, H, W; IN over H, W; GN over a "
+            "group's "
             "channels, H, W.",
             "002 4 (which writes G×H×W for GN: it is C/G×H×W)",
-            f"By the formula over these axes, PyTorch and this toolkit differ by at most {off:.1e}.",
+            "By the formula over these axes, PyTorch and this toolkit differ by at most "
+            f"{off:.1e}.",
             verdict(off < TOLERANCE),
         ),
     ]
@@ -219,7 +222,8 @@ EXPERIMENT = Experiment(
     name="axes",
     title="By hand, against PyTorch (document 002)",
     setup=(
-        "Document 002's example, two pictures of two channels of 2×2, computed per channel with NumPy "
+        "Document 002's example, two pictures of two channels of 2×2, computed per channel with "
+        "NumPy "
         "in float64 from the formulas, for several batches in a row, and compared with PyTorch's "
         "layers and with this toolkit's; running statistics too, which the document leaves out."
     ),

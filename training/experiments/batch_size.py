@@ -133,7 +133,8 @@ def section(config: Any, results: Results) -> Section:
             verdict(ghost[least] < ghost[largest], list(ghost.values()) == sorted(ghost.values())),
         ),
         Finding(
-            "LN, IN and GN do not depend on the batch, and GN is ahead of BN where batches are small.",
+            "LN, IN and GN do not depend on the batch, and GN is ahead of BN where batches are "
+            "small.",
             "002; Wu & He 2018",
             ", ".join(f"{words} {percent(flat[kind])}" for kind, words in PER_SAMPLE.items())
             + f"; BN at {least}: {percent(ghost[least])}.",
@@ -201,7 +202,8 @@ EXPERIMENT = Experiment(
     name="batch-size",
     title="Small batches, and the normalizations that need none",
     setup=(
-        "Three 3×3 convolutions of stride 2 (8, 16, 32 channels), normalized, ReLU, a linear layer; "
+        "Three 3×3 convolutions of stride 2 (8, 16, 32 channels), normalized, ReLU, a linear "
+        "layer; "
         "MNIST from 0 to 1, cross-entropy, plain SGD with batches of 64 at one rate. BN and batch "
         "renormalization take their statistics over 2 to 64 of the 64 pictures; LN, IN and GN (4 "
         "groups) over each picture. All layers are this toolkit's. MNIST is an easy set: on harder "

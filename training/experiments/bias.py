@@ -137,10 +137,13 @@ def section(config: Any, results: Results) -> Section:
     finals = {k: results["networks"][k]["history"][-1] for k in KINDS}
     findings = [
         Finding(
-            "If the gradient ignores E[x], b grows without bound while output and loss do not change.",
+            "If the gradient ignores E[x], b grows without bound while output and loss do not "
+            "change.",
             "paper 2; 004",
-            f"After {config.alone:,} steps b = {ends['detached-mean'][1]:.3g}, {linear:.4f} of what "
-            f"straight growth from half way gives, and the loss moved by {moved['detached-mean']:.1e}.",
+            f"After {config.alone:,} steps b = {ends['detached-mean'][1]:.3g}, {linear:.4f} of "
+            "what "
+            "straight growth from half way gives, and the loss moved by "
+            f"{moved['detached-mean']:.1e}.",
             verdict(abs(linear - 1) < 0.01, moved["detached-mean"] < 1e-9),
         ),
         Finding(

@@ -143,7 +143,8 @@ def section(config: Any, results: Results) -> Section:
     low, high = pixels["standardized"]["variance"]
     findings = [
         Finding(
-            "With inputs of different scale the loss is a long ellipse and each weight wants a rate "
+            "With inputs of different scale the loss is a long ellipse and each weight wants a "
+            "rate "
             "of its own; standardized, it is nearly round, and one rate will do.",
             "000",
             "Condition number of the Hessian "
@@ -159,7 +160,8 @@ def section(config: Any, results: Results) -> Section:
         Finding(
             "Decorrelation removes correlation and keeps the variance.",
             "004",
-            f"Largest correlation {pixels['decorrelated']['correlation']:.1e}; the sum of variances "
+            f"Largest correlation {pixels['decorrelated']['correlation']:.1e}; the sum of "
+            "variances "
             f"is kept ({sums[0]:.6g}, {sums[1]:.6g}), those of the columns are new ones "
             "(the eigenvalues).",
             verdict(
@@ -186,8 +188,12 @@ def section(config: Any, results: Results) -> Section:
         ),
     ]
     rows = [
-        (words, f"{pixels[name]['condition']:.3g}", f"{pixels[name]['correlation']:.2g}")
-        + (f"{pixels[name]['variance'][0]:.3g} … {pixels[name]['variance'][1]:.3g}",)
+        (
+            words,
+            f"{pixels[name]['condition']:.3g}",
+            f"{pixels[name]['correlation']:.2g}",
+            f"{pixels[name]['variance'][0]:.3g} … {pixels[name]['variance'][1]:.3g}",
+        )
         for name, words in OPERATIONS.items()
     ]
     header = ("operation", "condition number", "largest correlation", "variances")

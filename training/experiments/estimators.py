@@ -166,7 +166,8 @@ def section(config: Any, results: Results) -> Section:
             verdict(fast["after"]["mean_distance"] > usual["after"]["mean_distance"]),
         ),
         Finding(
-            "After weight averaging the running statistics are stale: they belong to other weights.",
+            "After weight averaging the running statistics are stale: they belong to other "
+            "weights.",
             "Wu & Johnson 2021; PyTorch's update_bn",
             "Averaged weights: "
             + "; ".join(
@@ -178,13 +179,23 @@ def section(config: Any, results: Results) -> Section:
         ),
     ]
     rows = [
-        (name, percent(r["after"]["running"]), f"{r['after']['mean_distance']:.4f}")
-        + (f"{r['after']['variance_distance']:.4f}", percent(r["averaged"]["running"]))
+        (
+            name,
+            percent(r["after"]["running"]),
+            f"{r['after']['mean_distance']:.4f}",
+            f"{r['after']['variance_distance']:.4f}",
+            percent(r["averaged"]["running"]),
+        )
         for name, r in results.items()
     ]
     rows.append(
-        (POPULATION, percent(usual["after"]["population"]), "0", "0")
-        + (percent(usual["averaged"]["population"]),)
+        (
+            POPULATION,
+            percent(usual["after"]["population"]),
+            "0",
+            "0",
+            percent(usual["averaged"]["population"]),
+        )
     )
     header = ("statistics", "accuracy", "mean off by, σ", "ln variance off by", "averaged weights")
     forget = [
@@ -246,9 +257,12 @@ EXPERIMENT = Experiment(
     title="Which statistics to freeze",
     setup=(
         "Three 3×3 convolutions of stride 2 (8, 16, 32 channels), BN, ReLU, a linear layer; MNIST "
-        "from 0 to 1, cross-entropy, plain SGD, batches of 64; the rate falls to a hundredth for the last steps. Momentum in PyTorch's sense: the "
-        "weight on the new value. Weights are averaged over snapshots taken evenly over training at the full rate; "
-        "their statistics are those of the last of these steps, the averages of the snapshots', or made anew."
+        "from 0 to 1, cross-entropy, plain SGD, batches of 64; the rate falls to a hundredth for "
+        "the last steps. Momentum in PyTorch's sense: the "
+        "weight on the new value. Weights are averaged over snapshots taken evenly over training "
+        "at the full rate; "
+        "their statistics are those of the last of these steps, the averages of the snapshots', "
+        "or made anew."
     ),
     full=Config(),
     quick=Config(steps=200, settle=40, population=2_000, sizes=(16, 256)),

@@ -30,7 +30,9 @@ STYLE = {
     "axes.grid": True,
     "axes.labelcolor": INK,
     "axes.prop_cycle": cycler(
-        color=[COLOURS[name] for name in "blue orange green purple red gold grey".split()]
+        color=[
+            COLOURS[name] for name in ["blue", "orange", "green", "purple", "red", "gold", "grey"]
+        ]
     ),
     "axes.spines.right": False,
     "axes.spines.top": False,

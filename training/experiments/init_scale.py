@@ -94,19 +94,24 @@ def section(config: Any, results: Results) -> Section:
         ),
     ]
     rows = [
-        (activation, f"{std:g}")
-        + tuple(
-            ", ".join(
-                percent(v, 1) if v else "diverged" for v in _finals(results, activation, k, std)
-            )
-            for k in KINDS
+        (
+            activation,
+            f"{std:g}",
+            *tuple(
+                ", ".join(
+                    percent(v, 1) if v else "diverged" for v in _finals(results, activation, k, std)
+                )
+                for k in KINDS
+            ),
         )
         for activation, std in product(config.activations, config.stds)
     ]
     header = ("activation", "std", *KINDS.values())
     notes = [
-        "BN takes the scale of the weights out of the forward pass, but not out of the optimization: "
-        "the gradient of weights a times as large is 1/a as large (see learning-rate), so that at a "
+        "BN takes the scale of the weights out of the forward pass, but not out of the "
+        "optimization: "
+        "the gradient of weights a times as large is 1/a as large (see learning-rate), so that at "
+        "a "
         "given rate wide weights hardly turn, and the output layer, which is not normalized, keeps "
         "its scale."
     ]
@@ -148,7 +153,8 @@ EXPERIMENT = Experiment(
     name="init-scale",
     title="Careless initialization",
     setup=(
-        "784–100–100–100–10 with sigmoid and with ReLU, all weights from N(0, std²) over four orders "
+        "784–100–100–100–10 with sigmoid and with ReLU, all weights from N(0, std²) over four "
+        "orders "
         "of magnitude. MNIST from 0 to 1, cross-entropy, plain SGD at one rate, batches of 60."
     ),
     full=Config(),

@@ -115,11 +115,14 @@ def section(config: Any, results: Results) -> Section:
     ]
     header = ("k", *(cell for words in WAYS.values() for cell in (words, "output change")))
     notes = [
-        "The claim is true of training mode alone. At inference the statistics are constants, and a "
+        "The claim is true of training mode alone. At inference the statistics are constants, and "
+        "a "
         "scaled input passes through scaled: a served network needs its pictures as it was trained "
         "on them.",
-        "Downwards the invariance ends in training mode too, where the variance k²σ² nears ε = 1e-5: "
-        f"with the first layer's median σ² of {results['variance']:.2g} at k = {eps_scale:.1e}, where "
+        "Downwards the invariance ends in training mode too, where the variance k²σ² nears ε = "
+        "1e-5: "
+        f"with the first layer's median σ² of {results['variance']:.2g} at k = {eps_scale:.1e}, "
+        "where "
         "the normalized values have shrunk by √2.",
     ]
     table = Table("Test accuracy, and the largest relative change of an output", header, rows)

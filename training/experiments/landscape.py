@@ -8,13 +8,11 @@ Bjorck et al. 2018: activations and gradients by depth at initialization.
 import copy
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.experiments import figures
 from training.experiments.digits import Digits
 from training.experiments.experiment import Experiment, Results
 from training.experiments.lab import Lab, Part
@@ -25,7 +23,8 @@ from training.experiments.optimize import Plan, descend
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`reaches` are step sizes along the gradient, in learning rates; probes every `every` steps."""
+    """`reaches` are step sizes along the gradient, in learning rates; probes every `every` "
+    "steps."""
 
     seed: int = 0
     depth: int = 5
@@ -161,7 +160,8 @@ def _norm(tensors: list[Tensor]) -> float:
 
 
 def _depth(config: Config, data: Digits, kind: str) -> Results:
-    """Root mean square of the activations and of their gradients by block; one step at each rate."""
+    """Root mean square of the activations and of their gradients by block; one step at each "
+    "rate."""
     network = Residual(kind, config.blocks)
     images, labels = data.images[: config.batch], data.labels[: config.batch]
     hidden = network.features(images)

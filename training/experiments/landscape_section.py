@@ -26,13 +26,15 @@ def section(config: Any, results: Results) -> Section:
     largest = max(config.rates)
     findings = [
         Finding(
-            "BN makes the loss smoother: along the gradient it varies less, and the gradient changes "
+            "BN makes the loss smoother: along the gradient it varies less, and the gradient "
+            "changes "
             "less.",
             "Santurkar et al. 2018",
             "Means over training: range of the loss "
             f"{plain['band']:.3g} without BN, {batch['band']:.3g} with it; relative to the loss "
             f"{plain['band_relative']:.3g} and {batch['band_relative']:.3g}; largest change of the "
-            f"gradient relative to it {plain['gradient_high']:.3g} and {batch['gradient_high']:.3g}.",
+            f"gradient relative to it {plain['gradient_high']:.3g} and "
+            f"{batch['gradient_high']:.3g}.",
             verdict(batch["band"] < plain["band"], batch["gradient_high"] < plain["gradient_high"]),
         ),
         Finding(
@@ -75,7 +77,8 @@ def section(config: Any, results: Results) -> Section:
         ],
         [_band_plot(histories), _depth_plot(depth)],
         [
-            "The covariate shift is Santurkar's measure; the paper itself gives none. It is relative "
+            "The covariate shift is Santurkar's measure; the paper itself gives none. It is "
+            "relative "
             "to the gradient's length, since BN changes that too."
         ],
     )

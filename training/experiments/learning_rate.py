@@ -193,8 +193,10 @@ EXPERIMENT = Experiment(
     name="learning-rate",
     title="Larger learning rates (Ioffe & Szegedy, section 3.3)",
     setup=(
-        "784–100–100–100–10 with sigmoid and with ReLU, weights from N(0, 0.1²), MNIST from 0 to 1, "
-        "cross-entropy, plain SGD at a constant rate, batches of 60. The paper's factors ×5 and ×30 "
+        "784–100–100–100–10 with sigmoid and with ReLU, weights from N(0, 0.1²), MNIST from 0 to "
+        "1, "
+        "cross-entropy, plain SGD at a constant rate, batches of 60. The paper's factors ×5 and "
+        "×30 "
         "and beyond, against a base rate at which every network learns slowly or not yet."
     ),
     full=Config(),

@@ -88,7 +88,8 @@ EXPERIMENT = Experiment(
     name="mlp",
     title="Three sigmoid layers of 100 (Ioffe & Szegedy, section 4.1)",
     setup=(
-        "784–100–100–100–10, sigmoid; with batch normalization z = g(BN(Wu)), without z = g(Wu + b). "
+        "784–100–100–100–10, sigmoid; with batch normalization z = g(BN(Wu)), without z = g(Wu + "
+        "b). "
         "MNIST from 0 to 1, cross-entropy, plain SGD at a constant rate, weights from N(0, std²), "
         "batches of 60. The paper does not give rate and std: the rate of each network is the best "
         "of a sweep with another seed, judged by its last test accuracies. Test accuracy is taken "

@@ -77,9 +77,11 @@ def section(config: Any, results: Results) -> Section:
         ],
         [_accuracy_plot(runs, results["rates"]), _percentile_plot(runs)],
         [
-            "The band with BN is not flat: γ grows while the network learns, and the text speaks of "
+            "The band with BN is not flat: γ grows while the network learns, and the text speaks "
+            "of "
             "the input of the sigmoid, γx̂ + β. What is fixed is x̂.",
-            "The ratio depends on how well the plain network was tuned: its rate is the best of the "
+            "The ratio depends on how well the plain network was tuned: its rate is the best of "
+            "the "
             "same sweep, which makes this ratio smaller than one against a badly tuned network.",
         ],
     )
@@ -100,8 +102,15 @@ def _ratios(
             ratios[role].append(ratio)
             shown = f"{reached:,}" if reached else "never"
             rows.append(
-                (seed, words, f"{run['rate']:g}", percent(accuracy), f"{step:,}", shown)
-                + (_times(ratio) if ratio else "–",)
+                (
+                    seed,
+                    words,
+                    f"{run['rate']:g}",
+                    percent(accuracy),
+                    f"{step:,}",
+                    shown,
+                    _times(ratio) if ratio else "–",
+                )
             )
     return rows, ratios
 

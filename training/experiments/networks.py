@@ -1,5 +1,6 @@
 """The networks of the experiments, with or without normalization."""
 
+import itertools
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class Mlp(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         self.pre_activations: list[str] = []
         sizes = [28 * 28] + [units] * depth
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(sizes):
             layers.append(nn.Linear(inputs, outputs, bias=normalization is None))
             if normalization is not None:
                 layers.append(normalization(outputs))
@@ -61,7 +62,7 @@ class SmallCnn(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         sizes = (1, width, 2 * width, 4 * width)
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(sizes):
             bias = normalization is None
             layers.append(nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias))
             if normalization is not None:

@@ -6,7 +6,6 @@ OUT/report.html and OUT/report.md are written from the results of those experime
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass

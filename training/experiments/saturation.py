@@ -1,7 +1,7 @@
 """`saturation`: sigmoid units whose input is so large that no gradient passes, layer by layer."""
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ def section(config: Any, results: Results) -> Section:
             f"Peak share by layer without BN from std {careless}: "
             + ", ".join(percent(share, 1) for share in plain)
             + ".",
-            verdict(all(a <= b for a, b in zip(plain[:-1], plain[1:], strict=True))),
+            verdict(all(a <= b for a, b in pairwise(plain))),
         ),
         Finding(
             "A saturated network trains slowly; a normalized one does not.",
@@ -128,9 +128,13 @@ def section(config: Any, results: Results) -> Section:
         ),
     ]
     rows = [
-        (words, f"{std:g}", layer[5:])
-        + tuple(percent(_history(results, kind, std)[i][layer], 1) for i in (0, -1))
-        + (percent(peaks[kind, str(std)][number], 1),)
+        (
+            words,
+            f"{std:g}",
+            layer[5:],
+            *tuple(percent(_history(results, kind, std)[i][layer], 1) for i in (0, -1)),
+            percent(peaks[kind, str(std)][number], 1),
+        )
         for std, (kind, words) in product(config.stds, KINDS.items())
         for number, layer in enumerate(layers)
     ]
@@ -138,7 +142,8 @@ def section(config: Any, results: Results) -> Section:
     table = Table("Share of inputs with |x| > 4 (1,000 test images, all units)", header, rows)
     notes = [
         "Depth alone does not saturate here: from weights that are too wide every layer after the "
-        "first has inputs of the same spread, since a sigmoid's outputs are bounded; the first layer "
+        "first has inputs of the same spread, since a sigmoid's outputs are bounded; the first "
+        "layer "
         "sees the pictures, which are mostly 0."
     ]
     return Section(findings, [table], [_plot(config, results, layers)], notes)
@@ -168,8 +173,10 @@ EXPERIMENT = Experiment(
     name="saturation",
     title="Saturated sigmoids",
     setup=(
-        "784–(100)×5–10, sigmoid, with and without batch normalization, from weights N(0, std²) of a "
-        "usual and of a careless width. MNIST from 0 to 1, cross-entropy, plain SGD, batches of 60. "
+        "784–(100)×5–10, sigmoid, with and without batch normalization, from weights N(0, std²) "
+        "of a "
+        "usual and of a careless width. MNIST from 0 to 1, cross-entropy, plain SGD, batches of "
+        "60. "
         "A unit counts as saturated for a picture where the input of its sigmoid is beyond ±4."
     ),
     full=Config(),

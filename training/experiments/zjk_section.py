@@ -31,7 +31,8 @@ def section(config: Any, results: Results) -> Section:
     coded, stated = results["coded"], results["stated"]
     final = {setting: {v: _way(run) for v, run in results[setting].items()} for setting in SETTINGS}
     ordered = [
-        final[s]["none"]["512"] < final[s]["zjk"]["512"] < final[s]["torch"]["512"] for s in SETTINGS
+        final[s]["none"]["512"] < final[s]["zjk"]["512"] < final[s]["torch"]["512"]
+        for s in SETTINGS
     ]
     momentum = _gain(coded["zjk"], 0.9, "running") - _gain(coded["zjk"], 0.1, "running")
     scale = final["coded"]["zjk-scale-one"]["512"] - final["coded"]["zjk"]["512"]
@@ -53,8 +54,10 @@ def section(config: Any, results: Results) -> Section:
         Finding(
             "The loss is the mean squared error, the batch 20.",
             "003 3.2",
-            "The document prints 2.302585 = ln 10 for the network that learns nothing; here its last "
-            f"loss is {_loss(coded['none'])} as coded and {_loss(stated['none'])} as stated (0.09 is "
+            "The document prints 2.302585 = ln 10 for the network that learns nothing; here its "
+            "last "
+            f"loss is {_loss(coded['none'])} as coded and {_loss(stated['none'])} as stated (0.09 "
+            "is "
             "the squared error of ten equal probabilities). 14848, 30208 and 45568 pictures, where "
             "it prints, are multiples of 512.",
             verdict(abs(stated["none"]["history"][-1]["loss"] - 2.3026) < 0.01),
@@ -64,7 +67,8 @@ def section(config: Any, results: Results) -> Section:
             "003 3.4",
             f"With γ from 1 and nothing else changed: {scale * 100:+.2f} points, training loss "
             f"{loss['zjk']:.3f} → {loss['zjk-scale-one']:.3f} (PyTorch's BN {loss['torch']:.3f}). "
-            f"The momentum, with running statistics in all layers: {momentum * 100:+.2f} points; it "
+            f"The momentum, with running statistics in all layers: {momentum * 100:+.2f} points; "
+            "it "
             "does not enter training, so it cannot explain the loss.",
             verdict(momentum > scale),
         ),
@@ -80,7 +84,8 @@ def section(config: Any, results: Results) -> Section:
     tables = [_against_document(final, results), _ablation(coded), _by_batch(coded)]
     notes = [
         "The cause is γ's start, uniform in (0, 1) instead of 1: every sigmoid sees inputs half as "
-        "wide, gradients are smaller, and at this small rate 20 epochs are not enough. With γ from 1 "
+        "wide, gradients are smaller, and at this small rate 20 epochs are not enough. With γ "
+        "from 1 "
         "the document's layer trains exactly as PyTorch's does. Its evaluation of fully connected "
         "layers by the test batch cannot be seen at batch 512, and is fatal at batch 1: a picture "
         "normalized by itself is 0, and the answer is β alone.",
@@ -111,7 +116,11 @@ def _against_document(final: dict[str, Any], results: Results) -> Table:
             rows.append(
                 (words, NAMES[variant], _loss(run), f"{last['test_loss']:.4f}")
                 + (percent(final[setting][variant]["512"]),)
-                + ((printed[0], f"{printed[1]:.4f}", f"{printed[2] / 100:.2f} %") if printed else ("",) * 3)
+                + (
+                    (printed[0], f"{printed[1]:.4f}", f"{printed[2] / 100:.2f} %")
+                    if printed
+                    else ("",) * 3
+                )
             )
     header = ("settings", "network", "training loss", "test loss", "accuracy")
     header += ("document: loss", "test loss", "accuracy")
@@ -120,14 +129,27 @@ def _against_document(final: dict[str, Any], results: Results) -> Table:
 
 def _ablation(coded: Results) -> Table:
     rows = [
-        ("U(0, 1)" if variant == "zjk" else "1", "of the test batch" if e == "batch" else "running")
-        + (f"{keep:g}", _loss(coded[variant]), percent(_gain(coded[variant], keep, e)))
+        (
+            "U(0, 1)" if variant == "zjk" else "1",
+            "of the test batch" if e == "batch" else "running",
+            f"{keep:g}",
+            _loss(coded[variant]),
+            percent(_gain(coded[variant], keep, e)),
+        )
         for variant in ("zjk", "zjk-scale-one")
         for e in ("batch", "running")
         for keep in (0.1, 0.9)
     ]
-    header = ("γ starts at", "statistics of 2-D input", "kept of the old", "training loss", "accuracy")
-    return Table("Ablation, as coded, at batch 512: the document's layer to PyTorch's", header, rows)
+    header = (
+        "γ starts at",
+        "statistics of 2-D input",
+        "kept of the old",
+        "training loss",
+        "accuracy",
+    )
+    return Table(
+        "Ablation, as coded, at batch 512: the document's layer to PyTorch's", header, rows
+    )
 
 
 def _by_batch(coded: Results) -> Table:
