@@ -6,6 +6,7 @@ becomes `currentColor` in the file.
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib
 from cycler import cycler
@@ -24,7 +25,7 @@ COLOURS = {
     "gold": "#c99a06",
 }
 INK = "#24292f"
-STYLE = {
+STYLE: Any = {  # matplotlib's type of this is a literal of every name
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.grid": True,
@@ -74,7 +75,7 @@ def label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y)
 
 
-def legend(axes: Axes, **options: object) -> None:
+def legend(axes: Axes, **options: Any) -> None:
     """A legend in the ink of the figure."""
     with matplotlib.rc_context(STYLE):
         axes.legend(**options)
@@ -90,7 +91,7 @@ def svg(figure: Figure) -> bytes:
     return f"{head}{SCHEMES}<defs>{rest}".encode()
 
 
-def band(axes: Axes, x: Sequence[float], runs: Iterable[Sequence[float]], **style: object) -> None:
+def band(axes: Axes, x: Sequence[float], runs: Iterable[Sequence[float]], **style: Any) -> None:
     """The mean of several runs as a line, with their range behind it."""
     columns = list(zip(*runs, strict=True))
     means = [sum(column) / len(column) for column in columns]
