@@ -85,12 +85,14 @@ def _batch_norm(config: Config, batches: Array) -> Results:
             first |= {"running_mean": mean, "running_var": var}
         for name, layer in layers.items():
             output = layer(torch.from_numpy(features)).detach().numpy()
-            found = dict(zip(_WHAT, (output, layer.running_mean, layer.running_var), strict=True))
+            buffers = dict(layer.named_buffers())
+            tracked = (buffers["running_mean"].numpy(), buffers["running_var"].numpy())
+            found = dict(zip(_WHAT, (output, *tracked), strict=True))
             for what, expected in zip(_WHAT, (y, mean, var), strict=True):
                 key = f"{name}-{what}"
-                difference = float(np.abs(np.asarray(found[what]) - expected).max())
+                difference = float(np.abs(found[what] - expected).max())
                 differences[key] = max(differences[key], difference)
-    mistake = float(np.abs(layers["torch"].running_var.numpy() - biased).max())
+    mistake = float(np.abs(var - biased).max())
     first = {name: value.tolist() for name, value in first.items()}
     return {"first": first, "differences": differences, "biased_mistake": mistake}
 
@@ -148,14 +150,13 @@ def section(config: Any, results: Results) -> Section:
             "unbiased one: (1 - momentum)·old + momentum·new, momentum 0.1.",
             "002 3 (whose program does not compare the running statistics)",
             f"Running mean and variance differ by at most {running:.1e} over {config.steps} "
-            "batches; "
-            f"tracking the biased variance instead would be off by {worked['biased_mistake']:.2g}.",
+            "batches; tracking the biased variance instead would be off by "
+            f"{worked['biased_mistake']:.2g}.",
             verdict(running < TOLERANCE, worked["biased_mistake"] > 1e-3),
         ),
         Finding(
             "BN takes its statistics over N, H, W; LN over C, H, W; IN over H, W; GN over a "
-            "group's "
-            "channels, H, W.",
+            "group's channels, H, W.",
             "002 4 (which writes G×H×W for GN: it is C/G×H×W)",
             "By the formula over these axes, PyTorch and this toolkit differ by at most "
             f"{off:.1e}.",
@@ -223,9 +224,9 @@ EXPERIMENT = Experiment(
     title="By hand, against PyTorch (document 002)",
     setup=(
         "Document 002's example, two pictures of two channels of 2×2, computed per channel with "
-        "NumPy "
-        "in float64 from the formulas, for several batches in a row, and compared with PyTorch's "
-        "layers and with this toolkit's; running statistics too, which the document leaves out."
+        "NumPy in float64 from the formulas, for several batches in a row, and compared with "
+        "PyTorch's layers and with this toolkit's; running statistics too, which the document "
+        "leaves out."
     ),
     full=Config(),
     quick=Config(),

@@ -55,8 +55,8 @@ class GhostRenorm(normalization.BatchRenorm2d):
         self.size = size
 
     def _normalize_batch(self, input: Tensor) -> Tensor:
-        parts = [super(GhostRenorm, self)._normalize_batch(x) for x in input.split(self.size)]
-        return torch.cat(parts)
+        normalize = super()._normalize_batch
+        return torch.cat([normalize(rows) for rows in torch.split(input, self.size)])
 
 
 class LayerNorm2d(normalization.GroupNorm):
@@ -203,12 +203,11 @@ EXPERIMENT = Experiment(
     title="Small batches, and the normalizations that need none",
     setup=(
         "Three 3×3 convolutions of stride 2 (8, 16, 32 channels), normalized, ReLU, a linear "
-        "layer; "
-        "MNIST from 0 to 1, cross-entropy, plain SGD with batches of 64 at one rate. BN and batch "
-        "renormalization take their statistics over 2 to 64 of the 64 pictures; LN, IN and GN (4 "
-        "groups) over each picture. All layers are this toolkit's. MNIST is an easy set: on harder "
-        "ones the differences are larger (ResNet-50 on ImageNet, error at 32 and at 2 pictures: BN "
-        "23.6 and 34.7 %, GN 24.1 and 24.1 %; Wu & He 2018)."
+        "layer; MNIST from 0 to 1, cross-entropy, plain SGD with batches of 64 at one rate. BN and "
+        "batch renormalization take their statistics over 2 to 64 of the 64 pictures; LN, IN and "
+        "GN (4 groups) over each picture. All layers are this toolkit's. MNIST is an easy set: on "
+        "harder ones the differences are larger (ResNet-50 on ImageNet, error at 32 and at 2 "
+        "pictures: BN 23.6 and 34.7 %, GN 24.1 and 24.1 %; Wu & He 2018)."
     ),
     full=Config(),
     quick=Config(seeds=1, sizes=(2, 8, 64), steps=100, warmup=20),

@@ -103,7 +103,7 @@ def _alone(part: Part, config: Config, data: Digits, kind: Kind) -> Results:
             rows.append([step, layer.b.item(), loss.item(), gradient.item()])
             part.log(step, {"b": rows[-1][1], "loss": rows[-1][2]})
         with torch.no_grad():
-            layer.b -= config.alone_rate * gradient
+            layer.b.sub_(config.alone_rate * gradient)
         part.advance(step, config.alone)
     return {"rows": rows}
 
@@ -141,8 +141,7 @@ def section(config: Any, results: Results) -> Section:
             "change.",
             "paper 2; 004",
             f"After {config.alone:,} steps b = {ends['detached-mean'][1]:.3g}, {linear:.4f} of "
-            "what "
-            "straight growth from half way gives, and the loss moved by "
+            "what straight growth from half way gives, and the loss moved by "
             f"{moved['detached-mean']:.1e}.",
             verdict(abs(linear - 1) < 0.01, moved["detached-mean"] < 1e-9),
         ),

@@ -144,8 +144,7 @@ def section(config: Any, results: Results) -> Section:
     findings = [
         Finding(
             "With inputs of different scale the loss is a long ellipse and each weight wants a "
-            "rate "
-            "of its own; standardized, it is nearly round, and one rate will do.",
+            "rate of its own; standardized, it is nearly round, and one rate will do.",
             "000",
             "Condition number of the Hessian "
             + ", ".join(f"{condition[name]:.3g} {words}" for name, words in INPUTS.items())
@@ -161,8 +160,7 @@ def section(config: Any, results: Results) -> Section:
             "Decorrelation removes correlation and keeps the variance.",
             "004",
             f"Largest correlation {pixels['decorrelated']['correlation']:.1e}; the sum of "
-            "variances "
-            f"is kept ({sums[0]:.6g}, {sums[1]:.6g}), those of the columns are new ones "
+            f"variances is kept ({sums[0]:.6g}, {sums[1]:.6g}), those of the columns are new ones "
             "(the eigenvalues).",
             verdict(
                 pixels["decorrelated"]["correlation"] < 1e-8, abs(sums[0] / sums[1] - 1) < 1e-9

@@ -51,7 +51,7 @@ def logits_of(
     network.train(training)
     try:
         with torch.no_grad():
-            return torch.cat([network(part) for part in images.split(batch)])
+            return torch.cat([network(part) for part in torch.split(images, batch)])
     finally:
         for module, mode in modes:
             module.training = mode

@@ -97,7 +97,8 @@ def _train(part: Part, config: Config, data: Digits, momentum: float | None) -> 
 
 
 def _population(images: Tensor, batch: int = 256) -> Population:
-    return lambda network: as_statistics(estimate(network, images.split(min(batch, len(images)))))
+    parts = torch.split(images, min(batch, len(images)))
+    return lambda network: as_statistics(estimate(network, parts))
 
 
 def _compared(network: nn.Module, data: Digits, population: Population) -> Results:
@@ -226,8 +227,8 @@ def section(config: Any, results: Results) -> Section:
         ],
         [_plot(results)],
         [
-            "The momentum changes nothing in training itself: the three networks end with the same "
-            f"weights (sums of |w| {', '.join(str(r['weights']) for r in results.values())}).",
+            "The momentum changes nothing in training itself: the three networks end with the "
+            f"same weights (sums of |w| {', '.join(str(r['weights']) for r in results.values())}).",
         ],
     )
 
@@ -258,11 +259,9 @@ EXPERIMENT = Experiment(
     setup=(
         "Three 3×3 convolutions of stride 2 (8, 16, 32 channels), BN, ReLU, a linear layer; MNIST "
         "from 0 to 1, cross-entropy, plain SGD, batches of 64; the rate falls to a hundredth for "
-        "the last steps. Momentum in PyTorch's sense: the "
-        "weight on the new value. Weights are averaged over snapshots taken evenly over training "
-        "at the full rate; "
-        "their statistics are those of the last of these steps, the averages of the snapshots', "
-        "or made anew."
+        "the last steps. Momentum in PyTorch's sense: the weight on the new value. Weights are "
+        "averaged over snapshots taken evenly over training at the full rate; their statistics are "
+        "those of the last of these steps, the averages of the snapshots', or made anew."
     ),
     full=Config(),
     quick=Config(steps=200, settle=40, population=2_000, sizes=(16, 256)),

@@ -55,8 +55,8 @@ STYLE: Any = {  # matplotlib's type of this is a literal of every name
     "ytick.color": INK,
 }
 SCHEMES = (
-    f"<style>svg{{color:{INK};background:#fff}}"
-    "@media (prefers-color-scheme:dark){svg{color:#e6edf3;background:#12161c}}</style>"
+    f"<style>svg{{color:{INK};background:#fff}}@media "
+    "(prefers-color-scheme:dark){svg{color:#e6edf3;background:#12161c}}</style>"
 )
 
 

@@ -69,8 +69,8 @@ def section(config: Any, results: Results) -> Section:
     more = [len(learned[a, "batch"]) > len(learned[a, "plain"]) for a in config.activations]
     every = [len(learned[a, "batch"]) == len(config.stds) for a in config.activations]
     words = "; ".join(
-        f"{a}: without BN from std {_listed(learned[a, 'plain'])}, "
-        f"with BN from {_listed(learned[a, 'batch'])}"
+        f"{a}: without BN from std {_listed(learned[a, 'plain'])}, with BN from "
+        f"{_listed(learned[a, 'batch'])}"
         for a in config.activations
     )
     findings = [
@@ -109,11 +109,9 @@ def section(config: Any, results: Results) -> Section:
     header = ("activation", "std", *KINDS.values())
     notes = [
         "BN takes the scale of the weights out of the forward pass, but not out of the "
-        "optimization: "
-        "the gradient of weights a times as large is 1/a as large (see learning-rate), so that at "
-        "a "
-        "given rate wide weights hardly turn, and the output layer, which is not normalized, keeps "
-        "its scale."
+        "optimization: the gradient of weights a times as large is 1/a as large (see "
+        "learning-rate), so that at a given rate wide weights hardly turn, and the output layer, "
+        "which is not normalized, keeps its scale."
     ]
     table = Table(f"Test accuracy after {config.steps:,} steps, by seed", header, rows)
     return Section(findings, [table], [_plot(config, results)], notes)
@@ -154,8 +152,8 @@ EXPERIMENT = Experiment(
     title="Careless initialization",
     setup=(
         "784–100–100–100–10 with sigmoid and with ReLU, all weights from N(0, std²) over four "
-        "orders "
-        "of magnitude. MNIST from 0 to 1, cross-entropy, plain SGD at one rate, batches of 60."
+        "orders of magnitude. MNIST from 0 to 1, cross-entropy, plain SGD at one rate, batches of "
+        "60."
     ),
     full=Config(),
     quick=Config(seeds=1, steps=400, stds=(0.001, 0.1, 1.0)),

@@ -116,14 +116,11 @@ def section(config: Any, results: Results) -> Section:
     header = ("k", *(cell for words in WAYS.values() for cell in (words, "output change")))
     notes = [
         "The claim is true of training mode alone. At inference the statistics are constants, and "
-        "a "
-        "scaled input passes through scaled: a served network needs its pictures as it was trained "
-        "on them.",
+        "a scaled input passes through scaled: a served network needs its pictures as it was "
+        "trained on them.",
         "Downwards the invariance ends in training mode too, where the variance k²σ² nears ε = "
-        "1e-5: "
-        f"with the first layer's median σ² of {results['variance']:.2g} at k = {eps_scale:.1e}, "
-        "where "
-        "the normalized values have shrunk by √2.",
+        f"1e-5: with the first layer's median σ² of {results['variance']:.2g} at k = "
+        f"{eps_scale:.1e}, where the normalized values have shrunk by √2.",
     ]
     table = Table("Test accuracy, and the largest relative change of an output", header, rows)
     return Section(findings, [table], [_plot(config, ways)], notes)
@@ -136,7 +133,7 @@ def _cells(row: list[float]) -> tuple[str, str]:
 def _plot(config: Any, ways: dict[str, dict[float, list[float]]]) -> Plot:
     figure, (left, right) = figures.panels(2, height=3.6)
     for (way, words), colour in zip(WAYS.items(), ("blue", "green", "orange"), strict=True):
-        style = {"color": figures.COLOURS[colour], "marker": "o", "markersize": 4}
+        style: Any = {"color": figures.COLOURS[colour], "marker": "o", "markersize": 4}
         accuracies = [100 * ways[way][k][0] for k in config.factors]
         left.plot(config.factors, accuracies, label=words, **style)
         changed = [k for k in config.factors if k != 1]

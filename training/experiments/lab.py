@@ -94,7 +94,7 @@ class Lab:
         """The results of `work`: kept ones, or those of running it now, seeded with `seed`."""
         kept = self.folder / "parts" / f"{name}.json"
         if kept.exists():
-            results = _parsed(kept)
+            results: Results = _parsed(kept)
             self.seconds[name] = results["seconds"]
             return results
         self._progress.begin(name)
@@ -105,9 +105,9 @@ class Lab:
             MetricsWriter(self.folder / "metrics" / f"{name}.jsonl", board) as metrics,
         ):
             torch.manual_seed(seed)
-            results = work(Part(name, metrics, self._progress, self._stop))
+            found = work(Part(name, metrics, self._progress, self._stop))
         seconds = time.monotonic() - started
-        results = _plain({**results, "seconds": round(seconds, 1)})
+        results = _plain({**found, "seconds": round(seconds, 1)})
         self.seconds[name] = results["seconds"]
         write_bytes(kept, json.dumps(results).encode())
         self._progress.end(name, seconds)

@@ -23,8 +23,7 @@ from training.experiments.optimize import Plan, descend
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`reaches` are step sizes along the gradient, in learning rates; probes every `every` "
-    "steps."""
+    """Probes every `every` steps; `reaches` are step sizes downhill, in learning rates."""
 
     seed: int = 0
     depth: int = 5
@@ -145,7 +144,7 @@ def _covariate_shift(network: Mlp, images: Tensor, labels: Tensor, rate: float) 
     for weight in weights[1:]:
         with torch.no_grad():
             for name in names[taken : names.index(weight)]:
-                own[name] -= rate * gradient[name]
+                own[name].sub_(rate * gradient[name])
         taken = names.index(weight)
         loss = F.cross_entropy(moved(images), labels)
         (after,) = torch.autograd.grad(loss, own[weight])
@@ -160,8 +159,7 @@ def _norm(tensors: list[Tensor]) -> float:
 
 
 def _depth(config: Config, data: Digits, kind: str) -> Results:
-    """Root mean square of the activations and of their gradients by block; one step at each "
-    "rate."""
+    """Root mean square of activations and of their gradients by block; a step at each rate."""
     network = Residual(kind, config.blocks)
     images, labels = data.images[: config.batch], data.labels[: config.batch]
     hidden = network.features(images)
@@ -173,7 +171,7 @@ def _depth(config: Config, data: Digits, kind: str) -> Results:
         moved = copy.deepcopy(network)
         with torch.no_grad():
             for p, g in zip(moved.parameters(), gradient, strict=True):
-                p -= rate * g
+                p.sub_(rate * g)
         steps.append([rate, _gradient(moved, images, labels)[0] / start])
     return {
         "activations": [float(h.detach().square().mean().sqrt()) for h in hidden],

@@ -27,14 +27,12 @@ def section(config: Any, results: Results) -> Section:
     findings = [
         Finding(
             "BN makes the loss smoother: along the gradient it varies less, and the gradient "
-            "changes "
-            "less.",
+            "changes less.",
             "Santurkar et al. 2018",
-            "Means over training: range of the loss "
-            f"{plain['band']:.3g} without BN, {batch['band']:.3g} with it; relative to the loss "
-            f"{plain['band_relative']:.3g} and {batch['band_relative']:.3g}; largest change of the "
-            f"gradient relative to it {plain['gradient_high']:.3g} and "
-            f"{batch['gradient_high']:.3g}.",
+            f"Means over training: range of the loss {plain['band']:.3g} without BN, "
+            f"{batch['band']:.3g} with it; relative to the loss {plain['band_relative']:.3g} and "
+            f"{batch['band_relative']:.3g}; largest change of the gradient relative to it "
+            f"{plain['gradient_high']:.3g} and {batch['gradient_high']:.3g}.",
             verdict(batch["band"] < plain["band"], batch["gradient_high"] < plain["gradient_high"]),
         ),
         Finding(
@@ -78,8 +76,7 @@ def section(config: Any, results: Results) -> Section:
         [_band_plot(histories), _depth_plot(depth)],
         [
             "The covariate shift is Santurkar's measure; the paper itself gives none. It is "
-            "relative "
-            "to the gradient's length, since BN changes that too."
+            "relative to the gradient's length, since BN changes that too."
         ],
     )
 
@@ -111,8 +108,8 @@ def _band_plot(histories: dict[str, list[dict[str, float]]]) -> Plot:
             (loss, "band_low", "band_high"),
             (gradient, "gradient_low", "gradient_high"),
         ):
-            edges = [[row[name] for row in history] for name in (low, high)]
-            axes.fill_between(steps, *edges, color=colour, alpha=0.45, label=words)
+            lowest, highest = ([row[name] for row in history] for name in (low, high))
+            axes.fill_between(steps, lowest, highest, color=colour, alpha=0.45, label=words)
         shift.plot(steps, [row["shift"] for row in history], color=colour, linewidth=1.2)
     for axes in (loss, gradient, shift):
         axes.set_yscale("log")
@@ -131,8 +128,7 @@ def _depth_plot(depth: dict[str, Results]) -> Plot:
     for axes, what in zip(both, _PROFILES, strict=True):
         for kind, words in KINDS.items():
             values = depth[kind][what]
-            style = {"color": figures.COLOURS[kind], "label": words, "marker": "."}
-            axes.plot(range(len(values)), values, **style)
+            axes.plot(range(len(values)), values, ".-", color=figures.COLOURS[kind], label=words)
         axes.set_yscale("log")
         figures.label(axes, what.capitalize(), "block", "root mean square")
     figures.legend(both[0], loc="upper left")

@@ -111,8 +111,8 @@ def section(config: Any, results: Results) -> Section:
             "With BN the network trains at much larger learning rates.",
             "paper 3.3; 000, 004",
             "; ".join(
-                f"{a}: learns up to ×{largest[a, 'plain']:g} without BN, "
-                f"×{largest[a, 'batch']:g} with it"
+                f"{a}: learns up to ×{largest[a, 'plain']:g} without BN, ×{largest[a, 'batch']:g} "
+                "with it"
                 for a in config.activations
             )
             + f". Learning means a test accuracy over {percent(LEARNED, 0)} for every seed.",
@@ -194,10 +194,8 @@ EXPERIMENT = Experiment(
     title="Larger learning rates (Ioffe & Szegedy, section 3.3)",
     setup=(
         "784–100–100–100–10 with sigmoid and with ReLU, weights from N(0, 0.1²), MNIST from 0 to "
-        "1, "
-        "cross-entropy, plain SGD at a constant rate, batches of 60. The paper's factors ×5 and "
-        "×30 "
-        "and beyond, against a base rate at which every network learns slowly or not yet."
+        "1, cross-entropy, plain SGD at a constant rate, batches of 60. The paper's factors ×5 and "
+        "×30 and beyond, against a base rate at which every network learns slowly or not yet."
     ),
     full=Config(),
     quick=Config(seeds=1, factors=(5, 30, 100, 300), steps=400),

@@ -38,7 +38,7 @@ class Config:
 
 def run(lab: Lab, config: Config) -> Results:
     """The sweeps, then each network with its best rate and BN also with the plain one's."""
-    best = {}
+    best: dict[str, tuple[float, float]] = {}
     sweeps: Results = {}
     for kind, rate in product(("plain", "batch"), config.rates):
         name = f"sweep-{kind}-rate{rate:g}"
@@ -89,11 +89,10 @@ EXPERIMENT = Experiment(
     title="Three sigmoid layers of 100 (Ioffe & Szegedy, section 4.1)",
     setup=(
         "784–100–100–100–10, sigmoid; with batch normalization z = g(BN(Wu)), without z = g(Wu + "
-        "b). "
-        "MNIST from 0 to 1, cross-entropy, plain SGD at a constant rate, weights from N(0, std²), "
-        "batches of 60. The paper does not give rate and std: the rate of each network is the best "
-        "of a sweep with another seed, judged by its last test accuracies. Test accuracy is taken "
-        "every 100 steps with moving averages, the percentiles over 1,000 test images."
+        "b). MNIST from 0 to 1, cross-entropy, plain SGD at a constant rate, weights from N(0, "
+        "std²), batches of 60. The paper does not give rate and std: the rate of each network is "
+        "the best of a sweep with another seed, judged by its last test accuracies. Test accuracy "
+        "is taken every 100 steps with moving averages, the percentiles over 1,000 test images."
     ),
     full=Config(),
     quick=Config(seeds=1, steps=1500, every=50, sweep_steps=200, rates=(0.5,)),

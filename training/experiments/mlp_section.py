@@ -55,8 +55,8 @@ def section(config: Any, results: Results) -> Section:
             "With BN the distribution of a sigmoid's input is more stable during training.",
             "paper 4.1, Fig. 1(b, c)",
             "The distance from the 15th to the 85th percentile changes by a factor of "
-            f"{_span(widths['plain'], _times)} without BN and {_span(widths['same'], _times)} with "
-            "it at the same rate.",
+            f"{_span(widths['plain'], _times)} without BN and {_span(widths['same'], _times)} "
+            "with it at the same rate.",
             verdict(max(widths["same"]) < min(widths["plain"])),
         ),
     ]
@@ -78,11 +78,10 @@ def section(config: Any, results: Results) -> Section:
         [_accuracy_plot(runs, results["rates"]), _percentile_plot(runs)],
         [
             "The band with BN is not flat: γ grows while the network learns, and the text speaks "
-            "of "
-            "the input of the sigmoid, γx̂ + β. What is fixed is x̂.",
+            "of the input of the sigmoid, γx̂ + β. What is fixed is x̂.",
             "The ratio depends on how well the plain network was tuned: its rate is the best of "
-            "the "
-            "same sweep, which makes this ratio smaller than one against a badly tuned network.",
+            "the same sweep, which makes this ratio smaller than one against a badly tuned "
+            "network.",
         ],
     )
 

@@ -33,7 +33,7 @@ def batches(count: int, plan: Plan) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(plan.seed)
     while True:
         order = torch.randperm(count, generator=generator)
-        for chosen in order.split(plan.batch):
+        for chosen in torch.split(order, plan.batch):
             if len(chosen) == plan.batch or plan.keep_short_batch:
                 yield chosen
 

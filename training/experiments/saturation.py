@@ -65,7 +65,8 @@ def saturated_shares(network: Mlp, images: Tensor) -> dict[str, float]:
 
     Normalized by the batch, as in training, without moving the statistics.
     """
-    shares, x = {}, images
+    shares: dict[str, float] = {}
+    x = images
     with torch.no_grad():
         for name, module in network.hidden.named_children():
             if isinstance(module, nn.BatchNorm1d):
@@ -143,8 +144,7 @@ def section(config: Any, results: Results) -> Section:
     notes = [
         "Depth alone does not saturate here: from weights that are too wide every layer after the "
         "first has inputs of the same spread, since a sigmoid's outputs are bounded; the first "
-        "layer "
-        "sees the pictures, which are mostly 0."
+        "layer sees the pictures, which are mostly 0."
     ]
     return Section(findings, [table], [_plot(config, results, layers)], notes)
 
@@ -173,11 +173,9 @@ EXPERIMENT = Experiment(
     name="saturation",
     title="Saturated sigmoids",
     setup=(
-        "784–(100)×5–10, sigmoid, with and without batch normalization, from weights N(0, std²) "
-        "of a "
-        "usual and of a careless width. MNIST from 0 to 1, cross-entropy, plain SGD, batches of "
-        "60. "
-        "A unit counts as saturated for a picture where the input of its sigmoid is beyond ±4."
+        "784–(100)×5–10, sigmoid, with and without batch normalization, from weights N(0, std²) of "
+        "a usual and of a careless width. MNIST from 0 to 1, cross-entropy, plain SGD, batches of "
+        "60. A unit counts as saturated for a picture where the input of its sigmoid is beyond ±4."
     ),
     full=Config(),
     quick=Config(steps=400, every=100),

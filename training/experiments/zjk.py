@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from training.experiments.digits import Digits, accuracy, logits_of
 from training.experiments.experiment import Experiment, Results
@@ -77,7 +78,7 @@ def run(lab: Lab, config: Config) -> Results:
 
 
 def _train(part: Part, config: Config, data: Digits, setting: str, variant: str) -> Results:
-    model = network(variant).to(memory_format=torch.channels_last)
+    model = convert_conv2d_weight_memory_format(network(variant), torch.channels_last)
     steps = config.coded_steps if setting == "coded" else config.stated_steps
     plan = Plan(
         steps=steps,
@@ -111,12 +112,12 @@ EXPERIMENT = Experiment(
     name="zjk",
     title="A batch normalization of one's own, against PyTorch's",
     setup=(
-        "The CNN of document 003: conv 5×5 to 10 channels, max pool, conv 3×3 to 20, 500 units, "
-        "10 outputs, all sigmoid, batch normalization after every layer, the outputs included. "
-        "MNIST, standardized with 0.1307 and 0.3081, as the document's code does. Plain SGD. "
-        "“Stated” is the document's text (mean squared error, of the softmax probabilities against "
-        "the one-hot label, since it does not say of what; batch 20), “coded” its public code "
-        "(negative log likelihood, batch 512)."
+        "The CNN of document 003: conv 5×5 to 10 channels, max pool, conv 3×3 to 20, 500 units, 10 "
+        "outputs, all sigmoid, batch normalization after every layer, the outputs included. MNIST, "
+        "standardized with 0.1307 and 0.3081, as the document's code does. Plain SGD. “Stated” is "
+        "the document's text (mean squared error, of the softmax probabilities against the one-hot "
+        "label, since it does not say of what; batch 20), “coded” its public code (negative log "
+        "likelihood, batch 512)."
     ),
     full=Config(),
     quick=Config(

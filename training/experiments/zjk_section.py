@@ -55,11 +55,9 @@ def section(config: Any, results: Results) -> Section:
             "The loss is the mean squared error, the batch 20.",
             "003 3.2",
             "The document prints 2.302585 = ln 10 for the network that learns nothing; here its "
-            "last "
-            f"loss is {_loss(coded['none'])} as coded and {_loss(stated['none'])} as stated (0.09 "
-            "is "
-            "the squared error of ten equal probabilities). 14848, 30208 and 45568 pictures, where "
-            "it prints, are multiples of 512.",
+            f"last loss is {_loss(coded['none'])} as coded and {_loss(stated['none'])} as stated "
+            "(0.09 is the squared error of ten equal probabilities). 14848, 30208 and 45568 "
+            "pictures, where it prints, are multiples of 512.",
             verdict(abs(stated["none"]["history"][-1]["loss"] - 2.3026) < 0.01),
         ),
         Finding(
@@ -68,8 +66,7 @@ def section(config: Any, results: Results) -> Section:
             f"With γ from 1 and nothing else changed: {scale * 100:+.2f} points, training loss "
             f"{loss['zjk']:.3f} → {loss['zjk-scale-one']:.3f} (PyTorch's BN {loss['torch']:.3f}). "
             f"The momentum, with running statistics in all layers: {momentum * 100:+.2f} points; "
-            "it "
-            "does not enter training, so it cannot explain the loss.",
+            "it does not enter training, so it cannot explain the loss.",
             verdict(momentum > scale),
         ),
         Finding(
@@ -83,12 +80,11 @@ def section(config: Any, results: Results) -> Section:
     ]
     tables = [_against_document(final, results), _ablation(coded), _by_batch(coded)]
     notes = [
-        "The cause is γ's start, uniform in (0, 1) instead of 1: every sigmoid sees inputs half as "
-        "wide, gradients are smaller, and at this small rate 20 epochs are not enough. With γ "
-        "from 1 "
-        "the document's layer trains exactly as PyTorch's does. Its evaluation of fully connected "
-        "layers by the test batch cannot be seen at batch 512, and is fatal at batch 1: a picture "
-        "normalized by itself is 0, and the answer is β alone.",
+        "The cause is γ's start, uniform in (0, 1) instead of 1: every sigmoid sees inputs half "
+        "as wide, gradients are smaller, and at this small rate 20 epochs are not enough. With γ "
+        "from 1 the document's layer trains exactly as PyTorch's does. Its evaluation of fully "
+        "connected layers by the test batch cannot be seen at batch 512, and is fatal at batch 1: "
+        "a picture normalized by itself is 0, and the answer is β alone.",
     ]
     return Section(findings, tables, [_losses(results), _batch_plot(coded)], notes)
 
@@ -112,19 +108,19 @@ def _against_document(final: dict[str, Any], results: Results) -> Table:
     rows = []
     for setting, words in SETTINGS.items():
         for variant, run in results[setting].items():
-            last, printed = run["history"][-1], PRINTED.get(variant)
-            rows.append(
-                (words, NAMES[variant], _loss(run), f"{last['test_loss']:.4f}")
-                + (percent(final[setting][variant]["512"]),)
-                + (
-                    (printed[0], f"{printed[1]:.4f}", f"{printed[2] / 100:.2f} %")
-                    if printed
-                    else ("",) * 3
-                )
-            )
-    header = ("settings", "network", "training loss", "test loss", "accuracy")
-    header += ("document: loss", "test loss", "accuracy")
+            test_loss = f"{run['history'][-1]['test_loss']:.4f}"
+            measured = (_loss(run), test_loss, percent(final[setting][variant]["512"]))
+            rows.append((words, NAMES[variant], *measured, *_printed(variant)))
+    measures = ("loss", "test loss", "accuracy")
+    header = ("settings", "network", *measures, *(f"document: {words}" for words in measures))
     return Table("Measured (last epoch) and printed in the document", header, rows)
+
+
+def _printed(variant: str) -> tuple[str, str, str]:
+    if variant not in PRINTED:
+        return ("", "", "")
+    loss, test_loss, right = PRINTED[variant]
+    return (loss, f"{test_loss:.4f}", percent(right / 10_000))
 
 
 def _ablation(coded: Results) -> Table:
@@ -168,10 +164,11 @@ def _losses(results: Results) -> Plot:
         for variant, run in results[setting].items():
             history = run["history"]
             epochs = range(1, len(history) + 1)
-            style = {"color": figures.COLOURS[colours[variant]]}
-            style["linestyle"] = "--" if variant == "zjk-scale-one" else "-"
-            axes.plot(epochs, [r["loss"] for r in history], label=NAMES[variant], **style)
-            axes.plot(epochs, [r["test_loss"] for r in history], linewidth=0.8, alpha=0.7, **style)
+            colour = figures.COLOURS[colours[variant]]
+            line = "--" if variant == "zjk-scale-one" else "-"
+            losses, tested = ([row[name] for row in history] for name in ("loss", "test_loss"))
+            axes.plot(epochs, losses, line, color=colour, label=NAMES[variant])
+            axes.plot(epochs, tested, line, color=colour, linewidth=0.8, alpha=0.7)
         figures.label(axes, words, "epoch", "loss")
         axes.set_ylim(bottom=0)
     handles = both[1].get_legend_handles_labels()
