@@ -18,6 +18,7 @@ EXTRAS = {
     "onnxscript": "training",
     "safetensors": "training",
     "matplotlib": "training",
+    "jinja2": "training",
     "tensorboardX": "training",
     "onnx": "offline",
     "onnx_ir": "offline",

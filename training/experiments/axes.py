@@ -214,7 +214,7 @@ def _plot(first: Results, features: Any) -> Plot:
         axes.set_xticks(range(array.shape[1]))
         axes.set_xlim(-0.5, array.shape[1] - 0.5)
         figures.label(axes, title, "channel", "value")
-    figure.legend(*both[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figures.shared_legend(figure, both[0], loc="outside right center")
     words = "The eight values of each channel, before and after normalization over N, H and W."
     return Plot("worked", words, figure)
 

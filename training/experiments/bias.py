@@ -197,7 +197,7 @@ def _plot(results: Results, alone: dict[Kind, list[list[float]]]) -> Plot:
     figures.label(left, "b alone", "step", "b")
     figures.label(middle, "its loss", "step", "cross-entropy")
     figures.label(right, "in a network", "step", "largest |b|")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", frameon=False)
+    figures.shared_legend(figure, left)
     words = (
         "The bias and the loss when only b learns, and the largest bias in a network that learns."
     )

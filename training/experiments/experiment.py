@@ -80,8 +80,8 @@ def verdict(*holds: bool) -> Verdict:
 
 
 def percent(value: float, digits: int = 2) -> str:
-    """A share as text, in percent."""
-    return f"{100 * value:.{digits}f} %"
+    """A share as text, in percent; number and sign stay on one line."""
+    return f"{100 * value:.{digits}f}\u00a0%"
 
 
 def settings_table(config: Mapping[str, Any]) -> Table:

@@ -81,6 +81,14 @@ def legend(axes: Axes, **options: Any) -> None:
         axes.legend(**options)
 
 
+def shared_legend(figure: Figure, axes: Axes, **options: Any) -> None:
+    """A legend of one panel's lines outside all panels, below them unless told."""
+    with matplotlib.rc_context(STYLE):
+        figure.legend(
+            *axes.get_legend_handles_labels(), **{"loc": "outside lower center", **options}
+        )
+
+
 def svg(figure: Figure) -> bytes:
     """The figure as SVG."""
     file = io.BytesIO()

@@ -140,7 +140,7 @@ def _plot(config: Any, results: Results) -> Plot:
         axes.set_xscale("log")
         axes.set_ylim(-3, 101)
         figures.label(axes, activation, "std of the initial weights", "test accuracy, %")
-    figures.legend(both[0], loc="lower left")
+    figures.shared_legend(figure, both[0], ncols=2)
     words = (
         f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
     )

@@ -91,7 +91,7 @@ def section(config: Any, results: Results) -> Section:
     findings = [
         Finding(
             "Inputs k times as large give the same output: BN brings them back to their scale.",
-            "000 (the benefits of BN)",
+            "000, the benefits of BN",
             f"By the batch, outputs change by less than {percent(SAME, 0)} for k from "
             f"{min(same):g} to {max(same):g}; they change more for {text}. With frozen statistics "
             f"accuracy is {percent(frozen[1][0], 1)} at k = 1, "

@@ -116,9 +116,7 @@ def _band_plot(histories: dict[str, list[dict[str, float]]]) -> Plot:
     figures.label(loss, "Loss along the gradient", "step", "cross-entropy")
     figures.label(gradient, "Change of the gradient", "step", "relative to the gradient")
     figures.label(shift, "Covariate shift", "step", "relative to the gradient")
-    figure.legend(
-        *loss.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False
-    )
+    figures.shared_legend(figure, loss, ncols=2)
     words = "Bands of loss and gradient at 0.5 to 4 rates along the gradient, and covariate shift."
     return Plot("bands", words, figure)
 

@@ -111,8 +111,8 @@ def section(config: Any, results: Results) -> Section:
             "With BN the network trains at much larger learning rates.",
             "paper 3.3; 000, 004",
             "; ".join(
-                f"{a}: learns up to ×{largest[a, 'plain']:g} without BN, ×{largest[a, 'batch']:g} "
-                "with it"
+                f"{a}: learns {_up_to(largest[a, 'plain'])} without BN, "
+                f"{_up_to(largest[a, 'batch'])} with it"
                 for a in config.activations
             )
             + f". Learning means a test accuracy over {percent(LEARNED, 0)} for every seed.",
@@ -157,6 +157,10 @@ def _learned(results: Results, activation: str, kind: str, factor: float) -> boo
     return min(_finals(results, activation, kind, factor)) > LEARNED
 
 
+def _up_to(factor: float) -> str:
+    return f"up to ×{factor:g}" if factor else "at no rate"
+
+
 def _table(config: Any, results: Results, activation: str) -> Table:
     rows = []
     for factor in config.factors:
@@ -182,7 +186,7 @@ def _plot(config: Any, results: Results) -> Plot:
         axes.set_xscale("log")
         axes.set_ylim(-3, 101)
         figures.label(axes, activation, "learning rate", "test accuracy, %")
-    figures.legend(both[0], loc="lower left")
+    figures.shared_legend(figure, both[0], ncols=2)
     words = (
         f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
     )

@@ -16,6 +16,7 @@ from training.experiments.optimize import History
 
 HEADLINE = 14  # times fewer steps, Ioffe & Szegedy 2015, abstract
 EARLY = 0.9  # an accuracy that every network passes on its way
+KINDS = {"plain": "without BN", "batch": "BN"}
 ROLES = {
     "plain": "without BN",
     "same": "BN, the same rate",
@@ -156,10 +157,10 @@ def _span(values: list[float], show: Any) -> str:
 
 def _sweeps(results: Results) -> Table:
     rows = [
-        (name.removeprefix("sweep-"), percent(run["history"][-1]["accuracy"]))
+        (KINDS[name.split("-")[1]], f"{run['rate']:g}", percent(run["history"][-1]["accuracy"]))
         for name, run in results["sweeps"].items()
     ]
-    return Table("The sweeps: test accuracy at the end", ("network and rate", "accuracy"), rows)
+    return Table("The sweeps: test accuracy at the end", ("network", "rate", "accuracy"), rows)
 
 
 def _accuracy_plot(runs: dict[str, dict[str, Results]], rates: dict[str, float]) -> Plot:
@@ -173,9 +174,10 @@ def _accuracy_plot(runs: dict[str, dict[str, Results]], rates: dict[str, float])
             style = {"color": figures.COLOURS[colour], "label": words, "linewidth": 1.2}
             figures.band(axes, steps, accuracies, **style)
     figures.label(whole, "Whole run", "step", "test accuracy, %")
-    figures.label(start, "The best few percent", "step", "")
+    figures.label(start, "Around the best without BN", "step", "")
     whole.set_ylim(70, 100)
-    start.set_ylim(94, 98.6)
+    goals = [100 * _best(run["history"])[1] for run in runs["plain"].values()]
+    start.set_ylim(min(goals) - 3, max(goals) + 2)
     figures.legend(whole, loc="lower right")
     words = "Test accuracy over steps; mean and range of the seeds. In brackets the learning rate."
     return Plot("accuracy", words, figure)

@@ -19,6 +19,7 @@ NAMES = {
     "zjk-scale-one": "the document's BN, γ from 1",
     "torch": "PyTorch's BN",
 }
+COLOURS = dict(zip(NAMES, ("grey", "orange", "purple", "blue"), strict=True))
 # Printed in the document: last training losses (about), test loss, correct of 10,000.
 PRINTED = {"none": ("2.30", 2.2999, 1135), "zjk": ("0.83", 0.8150, 9210)}
 PRINTED |= {"torch": ("0.46", 0.4444, 9565)}
@@ -159,20 +160,18 @@ def _by_batch(coded: Results) -> Table:
 
 def _losses(results: Results) -> Plot:
     figure, both = figures.panels(2, height=3.5)
-    colours = dict(zip(NAMES, ("grey", "orange", "purple", "blue"), strict=True))
     for axes, (setting, words) in zip(both, SETTINGS.items(), strict=True):
         for variant, run in results[setting].items():
             history = run["history"]
             epochs = range(1, len(history) + 1)
-            colour = figures.COLOURS[colours[variant]]
+            colour = figures.COLOURS[COLOURS[variant]]
             line = "--" if variant == "zjk-scale-one" else "-"
             losses, tested = ([row[name] for row in history] for name in ("loss", "test_loss"))
             axes.plot(epochs, losses, line, color=colour, label=NAMES[variant])
             axes.plot(epochs, tested, line, color=colour, linewidth=0.8, alpha=0.7)
         figures.label(axes, words, "epoch", "loss")
         axes.set_ylim(bottom=0)
-    handles = both[1].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    figures.shared_legend(figure, both[1], ncols=2)
     return Plot("loss", "Training loss (thick) and test loss (thin) by epoch.", figure)
 
 
@@ -180,7 +179,8 @@ def _batch_plot(coded: Results) -> Plot:
     figure, (axes,) = figures.panels(height=3.2)
     for variant, run in coded.items():
         values = [100 * _way(run)[batch] for batch in BATCHES]
-        axes.plot(BATCHES, values, "o-", label=NAMES[variant])
+        colour = figures.COLOURS[COLOURS[variant]]
+        axes.plot(BATCHES, values, "o-", color=colour, label=NAMES[variant])
     figures.label(axes, "", "batch in which the pictures are tested", "test accuracy, %")
     axes.set_ylim(0, 101)
     figures.legend(axes, loc="center left")

@@ -87,10 +87,14 @@ def test_bias_grows_straight_while_the_loss_stands_still(out: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_batch_size_two_is_the_worst_for_bn(out: Path) -> None:
+def test_batch_size_two_pictures_are_noisier_to_train_by_than_sixty_four(out: Path) -> None:
     results, _ = _run("batch-size", out)
-    finals = {run["size"]: run["final"] for run in results["runs"] if run["kind"] == "ghost"}
-    assert min(finals, key=lambda size: finals[size]) == 2
+    runs = {(run["kind"], run["size"]): run for run in results["runs"]}
+    for kind in ("ghost", "renorm"):
+        by_two, by_all = (runs[kind, size]["history"][-1]["loss"] for size in (2, 64))
+        assert by_two > by_all
+    assert {kind for kind, size in runs if not size} == {"layer", "instance", "group"}
+    assert all(run["final"] > 0.8 for run in runs.values())
 
 
 def test_estimators_the_fast_average_is_noisier(out: Path) -> None:
