@@ -96,16 +96,12 @@ def section(config: Any, results: Results) -> Section:
         for activation, kind in product(config.activations, KINDS)
     }
     best = {
-        (activation, kind): max(
-            sum(finals) / len(finals)
-            for f in config.factors
-            if (finals := _finals(results, activation, kind, f))
-        )
+        (activation, kind): _best_factor(config, results, activation, kind)
         for activation, kind in product(config.activations, KINDS)
     }
     worst = max(max(row[1:]) for row in results["scaled"]["rows"])
     further = [largest[a, "batch"] > largest[a, "plain"] for a in config.activations]
-    better = [best[a, "batch"] > best[a, "plain"] for a in config.activations]
+    larger = [best[a, "batch"] > best[a, "plain"] for a in config.activations]
     findings = [
         Finding(
             "With BN the network trains at much larger learning rates.",
@@ -121,13 +117,16 @@ def section(config: Any, results: Results) -> Section:
         Finding(
             "The larger rate is what makes training faster.",
             "paper 3.3, 4.2",
-            "; ".join(
-                f"{a}: after {config.steps:,} steps at its best rate {percent(best[a, 'plain'])} "
-                f"without BN, {percent(best[a, 'batch'])} with it"
+            f"After {config.steps:,} steps, "
+            + "; ".join(
+                f"{a}: {percent(_mean(results, a, 'plain', slow))} without BN at its best rate, "
+                f"×{slow:g}; BN has {percent(_mean(results, a, 'batch', slow))} there, and "
+                f"{percent(_mean(results, a, 'batch', fast))} at its own best, ×{fast:g}"
                 for a in config.activations
+                for slow, fast in [(best[a, "plain"], best[a, "batch"])]
             )
             + ".",
-            verdict(*better),
+            verdict(*larger),
         ),
         Finding(
             "BN(aWu) = BN(Wu); ∂/∂u is unchanged; ∂/∂(aW) is 1/a times ∂/∂W.",
@@ -151,6 +150,16 @@ def _finals(results: Results, activation: str, kind: str, factor: float) -> list
         for run in results["runs"]
         if (run["activation"], run["kind"], run["factor"]) == (activation, kind, factor)
     ]
+
+
+def _mean(results: Results, activation: str, kind: str, factor: float) -> float:
+    finals = _finals(results, activation, kind, factor)
+    return sum(finals) / len(finals)
+
+
+def _best_factor(config: Any, results: Results, activation: str, kind: str) -> float:
+    means = {factor: _mean(results, activation, kind, factor) for factor in config.factors}
+    return max(means, key=lambda factor: means[factor])
 
 
 def _learned(results: Results, activation: str, kind: str, factor: float) -> bool:
