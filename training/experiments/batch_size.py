@@ -209,7 +209,7 @@ EXPERIMENT = Experiment(
         "pictures: BN 23.6 and 34.7 %, GN 24.1 and 24.1 %; Wu & He 2018)."
     ),
     full=Config(),
-    quick=Config(seeds=1, sizes=(2, 64), steps=80, warmup=20),
+    quick=Config(seeds=1, sizes=(4, 64), steps=60, warmup=20),
     run=run,
     section=section,
 )

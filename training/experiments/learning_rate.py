@@ -158,8 +158,8 @@ def _mean(results: Results, activation: str, kind: str, factor: float) -> float:
 
 
 def _best_factor(config: Any, results: Results, activation: str, kind: str) -> float:
-    means = {factor: _mean(results, activation, kind, factor) for factor in config.factors}
-    return max(means, key=lambda factor: means[factor])
+    factors: tuple[float, ...] = config.factors
+    return max(factors, key=lambda factor: _mean(results, activation, kind, factor))
 
 
 def _learned(results: Results, activation: str, kind: str, factor: float) -> bool:

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from training.experiments.digits import Digits
 from training.experiments.experiment import Experiment, Results
 from training.experiments.lab import Lab, Part
-from training.experiments.mlp_section import section
+from training.experiments.mlp_section import score, section
 from training.experiments.networks import Mlp
 from training.experiments.optimize import History, Plan, descend
 
 PERCENTILES = (0.15, 0.50, 0.85)
 OBSERVED = 1000  # test images that the percentiles are taken over
-TAIL = 5  # a sweep is judged by the mean accuracy of its last rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,7 @@ def run(lab: Lab, config: Config) -> Results:
     for kind, rate in product(("plain", "batch"), config.rates):
         name = f"sweep-{kind}-rate{rate:g}"
         sweeps[name] = _trained(lab, config, name, kind, rate, seed=config.seed + 1000)
-        tail = [row["accuracy"] for row in sweeps[name]["history"][-TAIL:]]
-        score = sum(tail) / len(tail)
-        best[kind] = max(best.get(kind, (0.0, rate)), (score, rate))
+        best[kind] = max(best.get(kind, (0.0, rate)), (score(sweeps[name]["history"]), rate))
     rates = {"plain": best["plain"][1], "same": best["plain"][1], "tuned": best["batch"][1]}
     runs: Results = {}
     for role, seed in product(rates, range(config.seed, config.seed + config.seeds)):

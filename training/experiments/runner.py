@@ -83,6 +83,7 @@ def _write_results(done: Done, results: Results, folder: Path) -> None:
         "seconds": done.seconds,
         "findings": [dataclasses.asdict(finding) for finding in done.section.findings],
         "tables": [dataclasses.asdict(table) for table in done.section.tables],
+        "notes": done.section.notes,
         "results": results,
     }
     write_bytes(folder / RESULTS, (json.dumps(content, ensure_ascii=False) + "\n").encode())

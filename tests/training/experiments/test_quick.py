@@ -5,6 +5,7 @@ The effects are those of the papers; sizes are left to the full runs.
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -48,7 +49,8 @@ def test_zjk_the_start_of_the_scale_is_the_cause_and_one_picture_alone_is_lost(o
     accuracy = {name: run["accuracies"][0] for name, run in coded.items()}
     assert accuracy["none"]["512"] < 0.15 < accuracy["zjk"]["512"] < accuracy["torch"]["512"]
     losses = {name: run["history"][-1]["loss"] for name, run in coded.items()}
-    assert losses["zjk-scale-one"] == pytest.approx(losses["torch"], rel=1e-4) < losses["zjk"]
+    assert losses["zjk-scale-one"] == pytest.approx(losses["torch"], rel=1e-4)
+    assert losses["torch"] < losses["zjk"]
     row = accuracy["zjk"]
     assert row["512"] > row["8"] > row["1"]
     assert row["1"] < 0.15
@@ -69,7 +71,11 @@ def test_learning_rate_bn_learns_at_larger_rates(out: Path) -> None:
 
 
 def test_saturation_bn_keeps_sigmoids_out_of_saturation(out: Path) -> None:
-    assert _run("saturation", out)[1][0::2] == ["holds", "holds"]
+    results, verdicts = _run("saturation", out)
+    last = {kind: runs["1.0"]["history"][-1] for kind, runs in results.items()}
+    for layer in range(1, 6):
+        assert last["plain"][f"layer{layer}"] > 0.5 > 0.01 > last["batch"][f"layer{layer}"]
+    assert verdicts[2] == "holds"
 
 
 @pytest.mark.timeout(600)
@@ -87,12 +93,11 @@ def test_bias_grows_straight_while_the_loss_stands_still(out: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_batch_size_two_pictures_are_noisier_to_train_by_than_sixty_four(out: Path) -> None:
+def test_batch_size_four_pictures_are_noisier_to_train_by_than_sixty_four(out: Path) -> None:
     results, _ = _run("batch-size", out)
     runs = {(run["kind"], run["size"]): run for run in results["runs"]}
-    for kind in ("ghost", "renorm"):
-        by_two, by_all = (runs[kind, size]["history"][-1]["loss"] for size in (2, 64))
-        assert by_two > by_all
+    by_few, by_all = (fmean(r["loss"] for r in runs["ghost", n]["history"]) for n in (4, 64))
+    assert by_few > 1.01 * by_all
     assert {kind for kind, size in runs if not size} == {"layer", "instance", "group"}
     assert all(run["final"] > 0.8 for run in runs.values())
 
