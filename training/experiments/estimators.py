@@ -242,7 +242,8 @@ def _plot(results: Results) -> Plot:
         values.append(100 * usual[when]["population"])
         colours = [figures.COLOURS[name] for name in ("blue", "purple", "gold", "green")]
         bars = axes.barh(names, values, color=colours)
-        axes.bar_label(bars, [f" {value:.2f}" for value in values], fontsize=9)
+        words = [f" {value:.2f}" for value in values]
+        axes.bar_label(bars, words, fontsize=9, color=figures.INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 125)
         axes.set_xticks(range(0, 101, 20))
