@@ -39,7 +39,7 @@ def section(config: Any, results: Results) -> Section:
     ]
     findings = [
         Finding(
-            "BN reaches a given accuracy in fewer steps, and a higher accuracy in the end.",
+            "BN is ahead all the way, and reaches a higher accuracy in the end.",
             "paper 4.1, Fig. 1(a)",
             f"Best accuracy {_span(best['plain'], percent)} without BN, "
             f"{_span(best['tuned'], percent)} with it; above the plain network's curve at "
@@ -188,11 +188,13 @@ def _accuracy_plot(runs: dict[str, dict[str, Results]], rates: dict[str, float])
         for axes in (whole, start):
             style = {"color": figures.COLOURS[colour], "label": words, "linewidth": 1.2}
             figures.band(axes, steps, accuracies, **style)
+    for axes in (whole, start):
+        axes.locator_params(axis="x", nbins=4)
     figures.label(whole, "Whole run", "step", "test accuracy, %")
     figures.label(start, "Around the best without BN", "step", "")
     whole.set_ylim(70, 100)
     goals = [100 * _best(run["history"])[1] for run in runs["plain"].values()]
-    start.set_ylim(min(goals) - 3, max(goals) + 2)
+    start.set_ylim(min(goals) - 2, max(goals) + 1)
     figures.legend(whole, loc="lower right")
     words = "Test accuracy over steps; mean and range of the seeds. In brackets the learning rate."
     return Plot("accuracy", words, figure)
@@ -207,6 +209,7 @@ def _percentile_plot(runs: dict[str, dict[str, Results]]) -> Plot:
             values = [row[name] for row in history]
             axes.plot(steps, values, color=figures.COLOURS[colour], linewidth=width)
         figures.label(axes, ROLES[role], "step", "input of the sigmoid")
+        axes.locator_params(axis="x", nbins=4)
     limits = [axes.get_ylim() for axes in both]
     for axes in both:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
