@@ -178,10 +178,15 @@ def _sweeps(results: Results) -> Table:
     return Table(caption, ("network", "rate", "accuracy"), rows)
 
 
+def _drawn(history: History) -> History:
+    """Every so many rows: about a hundred are as many as can be told apart."""
+    return history[:: max(1, len(history) // 100)]
+
+
 def _accuracy_plot(runs: dict[str, dict[str, Results]], rates: dict[str, float]) -> Plot:
     figure, (whole, start) = figures.panels(2)
     for role, colour in zip(ROLES, ("orange", "green", "blue"), strict=True):
-        histories = [run["history"] for run in runs[role].values()]
+        histories = [_drawn(run["history"]) for run in runs[role].values()]
         steps = [row["step"] for row in histories[0]]
         accuracies = [[100 * row["accuracy"] for row in history] for history in histories]
         words = f"{ROLES[role]} ({rates[role]:g})"
@@ -203,7 +208,7 @@ def _accuracy_plot(runs: dict[str, dict[str, Results]], rates: dict[str, float])
 def _percentile_plot(runs: dict[str, dict[str, Results]]) -> Plot:
     figure, both = figures.panels(2)
     for axes, role, colour in zip(both, ("plain", "same"), ("orange", "blue"), strict=True):
-        history = next(iter(runs[role].values()))["history"]
+        history = _drawn(next(iter(runs[role].values()))["history"])
         steps = [row["step"] for row in history]
         for name, width in (("p15", 1.0), ("p50", 2.0), ("p85", 1.0)):
             values = [row[name] for row in history]
