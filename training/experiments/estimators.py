@@ -227,6 +227,9 @@ def section(config: Any, results: Results) -> Section:
         ],
         [_plot(results)],
         [
+            "The cumulative average counts the statistics of the first weights as much as those of "
+            "the last, and the network has moved far from the first; averaged weights lie between, "
+            "and suit it better.",
             "The momentum changes nothing in training itself: the three networks end with the "
             f"same weights (sums of |w| {', '.join(str(r['weights']) for r in results.values())}).",
         ],
@@ -242,8 +245,7 @@ def _plot(results: Results) -> Plot:
         values.append(100 * usual[when]["population"])
         colours = [figures.COLOURS[name] for name in ("blue", "purple", "gold", "green")]
         bars = axes.barh(names, values, color=colours)
-        words = [f" {value:.2f}" for value in values]
-        axes.bar_label(bars, words, fontsize=9, color=figures.INK)
+        axes.bar_label(bars, fmt="{:.2f}", padding=3, fontsize=9, color=figures.INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 125)
         axes.set_xticks(range(0, 101, 20))

@@ -49,6 +49,7 @@ STYLE: Any = {  # matplotlib's type of this is a literal of every name
     "legend.fontsize": 9.5,
     "legend.labelcolor": INK,
     "lines.linewidth": 1.8,
+    "svg.fonttype": "none",  # words stay words: smaller, and can be searched
     "svg.hashsalt": "foldserve",  # the same figure is the same file
     "text.color": INK,
     "xtick.color": INK,

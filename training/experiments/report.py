@@ -55,7 +55,13 @@ def write_report(done: Sequence[Done], out: Path, command: str) -> Path:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        environment.filters["cell"] = _cell
         page = environment.get_template(template)
         text = page.render(done=done, images=data, command=command, marks=MARKS)
         write_bytes(out / file, text.encode())
     return out / HTML
+
+
+def _cell(text: str) -> str:
+    """As a cell of a Markdown table, where a bar would end it."""
+    return text.replace("|", "\\|")
