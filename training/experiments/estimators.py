@@ -227,9 +227,9 @@ def section(config: Any, results: Results) -> Section:
         ],
         [_plot(results)],
         [
-            "The cumulative average counts the statistics of the first weights as much as those of "
-            "the last, and the network has moved far from the first; averaged weights lie between, "
-            "and suit it better.",
+            "The cumulative average counts the statistics of the first weights as much as those "
+            "of the last, and the network has moved far from the first; averaged weights lie "
+            "between, and suit it better.",
             "The momentum changes nothing in training itself: the three networks end with the "
             f"same weights (sums of |w| {', '.join(str(r['weights']) for r in results.values())}).",
         ],

@@ -76,9 +76,9 @@ def section(config: Any, results: Results) -> Section:
         [_band_plot(histories), _depth_plot(depth)],
         [
             "The covariate shift is Santurkar's measure; the paper itself gives none. It is "
-            "relative to the gradient's length, since BN changes that too. Santurkar et al. find it "
-            "as large or larger with BN in their networks; that it is smaller in this one does not "
-            "say that BN works by it."
+            "relative to the gradient's length, since BN changes that too. Santurkar et al. find "
+            "it as large or larger with BN in their networks; that it is smaller in this one does "
+            "not say that BN works by it."
         ],
     )
 
