@@ -163,7 +163,12 @@ def section(config: Any, results: Results) -> Section:
         ("normalized together", *BY_BATCH.values()),
         rows,
     )
-    return Section(findings, [table], [_plot(config, results)])
+    spread = 100 * max(_spread(results, *variant) for variant in means)
+    notes = [
+        f"Runs that differ in their seed alone are up to {spread:.2f} points apart: smaller "
+        "differences say nothing."
+    ]
+    return Section(findings, [table], [_plot(config, results)], notes if config.seeds > 1 else [])
 
 
 def _values(results: Results, kind: str, size: int, what: str) -> list[float]:
@@ -173,6 +178,11 @@ def _values(results: Results, kind: str, size: int, what: str) -> list[float]:
 def _mean(results: Results, kind: str, size: int, what: str) -> float:
     values = _values(results, kind, size, what)
     return sum(values) / len(values)
+
+
+def _spread(results: Results, kind: str, size: int) -> float:
+    values = _values(results, kind, size, "final")
+    return max(values) - min(values)
 
 
 def _shown(results: Results, kind: str, size: int) -> str:
