@@ -1,5 +1,6 @@
 """The documentation names what there is, and nothing else."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from training import normalization
 from training.cli import app
 from training.config import PRESETS, Norm
 from training.doctor import RULES as DOCTORS_RULES
+from training.experiments import NAMES as EXPERIMENTS
 from training.fold.rules import RULES
 from training.normalization.conventions import CONVENTIONS, Convention
 
@@ -122,3 +124,22 @@ def test_the_conventions_are_those_of_the_code() -> None:
         for name, weighs, m, eps, kind in rows
     }
     assert found == CONVENTIONS
+
+
+def test_what_the_experiments_found_is_told_as_it_came_out() -> None:
+    """Every finding of the full runs, word by word, under the name that the inventory links to."""
+    sections = re.split(
+        r"^### ", (ROOT / "docs" / "experiments.md").read_text(), flags=re.MULTILINE
+    )
+    told = {section.partition("\n")[0]: section for section in sections[1:]}
+    assert set(told) <= set(EXPERIMENTS)
+    for name, section in told.items():
+        content = json.loads((ROOT / "docs/experiments" / name / "results.json").read_text())
+        assert content["quick"] is False
+        for finding in content["findings"]:
+            words = [finding["claim"], finding["measured"], f"**{finding['verdict']}**"]
+            for text in words:
+                cell = text.replace("\u00a0", " ").replace("|", r"\|")
+                assert cell in section, f"{name}: {text}"
+    for name in re.findall(r"\(experiments\.md#([\w-]+)\)", NORMALIZATION):
+        assert name in EXPERIMENTS

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from training.cli import bundle, doctor, export, fold, serve, train
+from training.cli import bundle, doctor, export, fold, reproduce, serve, train
 from training.cli.console import fail
 from training.errors import ToolkitError, UnusableInput
 
@@ -17,6 +17,9 @@ EXTRAS = {
     "torch": "training",
     "onnxscript": "training",
     "safetensors": "training",
+    "matplotlib": "training",
+    "jinja2": "training",
+    "tensorboardX": "training",
     "onnx": "offline",
     "onnx_ir": "offline",
 }
@@ -37,6 +40,7 @@ app.command()(export.export)
 app.command()(fold.fold)
 app.command()(bundle.bundle)
 app.command()(doctor.doctor)
+app.command()(reproduce.reproduce)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

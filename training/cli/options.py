@@ -1,6 +1,7 @@
 """Options that several commands have, with one meaning and one help text."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,4 +21,7 @@ StatisticsOption = Annotated[
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Bundle in spite of the doctor's errors; it is recorded.")
+]
+TensorBoard = Annotated[
+    Path | None, typer.Option(help="Also write the metrics for TensorBoard into this folder.")
 ]

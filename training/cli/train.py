@@ -8,7 +8,8 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.cli.console import errors, print_json, say, show_log, working
-from training.cli.options import Estimate, Force, Json, StatisticsOption
+from training.cli.options import Estimate, Force, Json, StatisticsOption, TensorBoard
+from training.metrics import MetricsWriter
 
 if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
@@ -41,12 +42,14 @@ def train(
     processes: Processes = 1,
     models: Models = None,
     statistics: StatisticsOption = Estimate.population,
+    tensorboard: TensorBoard = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Trains a network, estimates its population statistics, and bundles it if asked to.
 
     Ctrl-C leaves a checkpoint; --resume goes on to the same numbers as an uninterrupted run.
+    `metrics.jsonl` in the run's folder follows loss and accuracy live.
 
     Example: `foldserve train mnist-cnn --bundle models/`
     """
@@ -65,7 +68,7 @@ def train(
     if is_worker():  # torchrun has started several; the first of them leads
         return follow(config, dataset, folder)
     started = time.monotonic()
-    with ProgressReport(config) as report:
+    with ProgressReport(config) as shown, MetricsReport(folder, tensorboard, shown) as report:
         checkpoint = pipeline.train(
             config, dataset, folder, resume=resume, report=report, processes=processes
         )
@@ -140,3 +143,38 @@ class ProgressReport:
             f"accuracy {row['train_accuracy']:.2%}  test {row['test_accuracy']:.2%}  "
             f"{row['seconds']:.0f} s"
         )
+
+
+class MetricsReport:
+    """Writes loss and accuracy of the epoch so far every 50 steps, and each epoch's figures."""
+
+    EVERY = 50
+
+    def __init__(self, folder: Path, tensorboard: Path | None, shown: ProgressReport) -> None:
+        self._folder, self._tensorboard, self._shown = folder, tensorboard, shown
+        self._writer: MetricsWriter | None = None
+
+    def __enter__(self) -> "MetricsReport":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def __call__(self, checkpoint: "Checkpoint", steps: int) -> None:
+        """After a step; lines of steps that a resumed run makes again are dropped."""
+        self._shown(checkpoint, steps)
+        if self._writer is None:
+            file = self._folder / "metrics.jsonl"
+            self._writer = MetricsWriter(file, self._tensorboard, after_step=checkpoint.step - 1)
+        totals = checkpoint.totals
+        if not totals["images"]:
+            row = checkpoint.history[-1]
+            names = ("epoch", "loss", "train_accuracy", "test_accuracy")
+            self._writer.write(checkpoint.step, {name: row[name] for name in names})
+        elif checkpoint.step % self.EVERY == 0:
+            values = {name: totals[key] / totals["images"] for name, key in _RUNNING.items()}
+            self._writer.write(checkpoint.step, values)
+
+
+_RUNNING = {"loss": "loss", "train_accuracy": "correct"}
