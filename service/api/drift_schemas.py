@@ -83,3 +83,17 @@ class DriftReset(_Schema):
 
     model_name: str
     model_version: str
+
+
+class BaselineArrays(_Schema):
+    """What drift of the layer is measured against; see docs/operations.md."""
+
+    mean: list[float | None] = Field(examples=[[0.01, -0.27]])
+    var: list[float | None] = Field(examples=[[0.9, 1.1]])
+    mean_spread: list[float | None] = Field(description="Variance of an image's own mean.")
+    var_spread: list[float | None] = Field(description="Variance of its influence on `var`.")
+    mean_degrees: float = Field(description="Effective degrees of freedom of the channels.")
+    var_degrees: float
+    mean_floor: float = Field(description="The smallest shift that is called drift.")
+    var_floor: float
+    distance: float = Field(description="What 99.9 % of the images' distances stay below.")

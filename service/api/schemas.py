@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.drift_schemas import BaselineArrays
+
 Parameters = dict[str, str | int | float | bool]
 
 
@@ -280,20 +282,6 @@ class MovingArrays(BaseModel):
 
     mean: list[float | None]
     var: list[float | None]
-
-
-class BaselineArrays(BaseModel):
-    """What drift of the layer is measured against; see docs/operations.md."""
-
-    mean: list[float | None] = Field(examples=[[0.01, -0.27]])
-    var: list[float | None] = Field(examples=[[0.9, 1.1]])
-    mean_spread: list[float | None] = Field(description="Variance of an image's own mean.")
-    var_spread: list[float | None] = Field(description="Variance of its influence on `var`.")
-    mean_degrees: float = Field(description="Effective degrees of freedom of the channels.")
-    var_degrees: float
-    mean_floor: float = Field(description="The smallest shift that is called drift.")
-    var_floor: float
-    distance: float = Field(description="What 99.9 % of the images' distances stay below.")
 
 
 class LayerArrays(LayerReport):
