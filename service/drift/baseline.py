@@ -108,12 +108,17 @@ class Baseline:
         """Channels of all layers together."""
         return sum(len(layer.mean) for layer in self.layers)
 
-    def outliers(self, means: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Which images are unlike every kind of image of the reference; `means` [n, channels]."""
+    def unlikeness(self, means: NDArray[np.floating]) -> Vector:
+        """How unlike every kind of image of the reference each image is, [n]: its largest distance
+        over the layers, as a share of the layer's own; `means` [n, channels]."""
         worst = np.zeros(len(means))
         for layer in self.layers:
             if layer.distance > 0:
                 share = layer.distances(means[:, self.places[layer.name]]) / layer.distance
                 worst = np.maximum(worst, share)
-        result: NDArray[np.bool_] = worst > self.image_limit
+        return worst
+
+    def outliers(self, means: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which images are outliers; `means` [n, channels]."""
+        result: NDArray[np.bool_] = self.unlikeness(means) > self.image_limit
         return result

@@ -19,7 +19,7 @@ from service.drift.baseline import Baseline, LayerBaseline, Vector
 from service.drift.window import Window
 
 # A live variance below this share of the baseline's is as good as zero.
-LEAST_SHARE = 1e-6
+_LEAST_SHARE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +87,53 @@ def _score(
 ) -> LayerScore:
     used = layer.used
     contribution = np.zeros(len(used))
-    v0, away = layer.var[used], mean[used] - layer.mean[used]
-    live = np.maximum(mean_square[used] - mean[used] ** 2, LEAST_SHARE * v0)
-    log = np.log(live / v0)
-    mean_noise = layer.mean_spread[used] * f
-    var_noise = layer.var_spread[used] / v0**2 * f
-    contribution[used] = away**2 / v0 + log**2
+    moved = shifts(layer, mean, mean_square, f)
+    contribution[used] = moved.mean + moved.variance
+    mean_significance, variance_significance = moved.significances()
     return LayerScore(
         name=layer.name,
-        mean_shift=_effect(away**2 / v0 - mean_noise / v0),
-        variance_shift=_effect(log**2 - var_noise),
-        mean_significance=_average(away**2 / mean_noise),
-        variance_significance=_average(log**2 / var_noise),
+        mean_shift=_effect(moved.mean - moved.mean_noise),
+        variance_shift=_effect(moved.variance - moved.variance_noise),
+        mean_significance=float(mean_significance),
+        variance_significance=float(variance_significance),
         mean_threshold=limits[0],
         variance_threshold=limits[1],
         mean_floor=layer.mean_floor,
         variance_floor=layer.var_floor,
         contribution=contribution,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Shifts:
+    """Of each used channel, [..., C]: (m - μ₀)²/v₀ and (ln v/v₀)²; and what chance makes of them,
+    [C]."""
+
+    mean: Vector
+    variance: Vector
+    mean_noise: Vector
+    variance_noise: Vector
+
+    def significances(self) -> tuple[Vector, Vector]:
+        """T of mean and of variance, [...]."""
+        if not self.mean.shape[-1]:
+            return np.zeros(self.mean.shape[:-1]), np.zeros(self.mean.shape[:-1])
+        return (
+            (self.mean / self.mean_noise).mean(axis=-1),
+            (self.variance / self.variance_noise).mean(axis=-1),
+        )
+
+
+def shifts(layer: LayerBaseline, mean: Vector, mean_square: Vector, f: float) -> Shifts:
+    """How far the used channels of one window, or of several, have moved; means [..., channels]."""
+    used = layer.used
+    v0, m = layer.var[used], mean[..., used]
+    live = np.maximum(mean_square[..., used] - m**2, _LEAST_SHARE * v0)
+    return Shifts(
+        mean=(m - layer.mean[used]) ** 2 / v0,
+        variance=np.log(live / v0) ** 2,
+        mean_noise=layer.mean_spread[used] / v0 * f,
+        variance_noise=layer.var_spread[used] / v0**2 * f,
     )
 
 
@@ -117,8 +147,4 @@ def thresholds(layer: LayerBaseline, probability: float) -> tuple[float, float]:
 
 
 def _effect(squares: Vector) -> float:
-    return math.sqrt(max(0.0, _average(squares)))
-
-
-def _average(values: Vector) -> float:
-    return float(values.mean()) if values.size else 0.0
+    return math.sqrt(max(0.0, float(squares.mean()))) if squares.size else 0.0

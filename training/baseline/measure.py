@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.drift.baseline import Baseline, LayerBaseline
-from service.drift.scores import LEAST_SHARE, score_layers, thresholds
+from service.drift.scores import score_layers, shifts, thresholds
 from service.drift.window import Window
 from training.baseline.rows import ProbeRows, Rows
 from training.errors import UnusableInput
@@ -18,6 +18,7 @@ LEAST_IMAGES = 30
 DEFAULT_FLOOR, LEAST_FLOOR = 0.1, 0.05
 BLOCK = 100  # images whose shift from all others is taken as natural
 FLOOR_QUANTILE, DISTANCE_QUANTILE = 0.99, 0.999
+_LEAST_LIMIT = 1e-6
 IMAGE_RATE = 0.01  # of the reference images themselves that are called outliers
 LEVEL = 0.01  # of false alarms, for which windows are calibrated
 WINDOW_SIZES, WINDOWS = (5, 10, 20, 50, 100), 4_000
@@ -123,19 +124,13 @@ def _calibrate(baseline: Baseline, rows: ProbeRows) -> tuple[tuple[int, float], 
 def _significance(
     layer: LayerBaseline, held: tuple[Rows, Rows], chosen: NDArray[np.int64], baseline: Baseline
 ) -> Float64:
-    """For each window of chosen images [W, n], its larger significance as a share of the threshold,
-    as `service.drift.scores` defines them; [W]."""
-    used = layer.used
-    if not used.any():
-        return np.zeros(len(chosen))
-    m, q = (_window_means(rows[:, used].astype(np.float64), chosen) for rows in held)
-    v0 = layer.var[used]
+    """For each window of chosen images [W, n], its larger significance as a share of the threshold;
+    [W]."""
+    means, squares = (_window_means(rows.astype(np.float64), chosen) for rows in held)
     f = 1 / chosen.shape[1] + 1 / baseline.images
-    log = np.log(np.maximum(q - m**2, LEAST_SHARE * v0) / v0)
-    mean = ((m - layer.mean[used]) ** 2 / (layer.mean_spread[used] * f)).mean(axis=1)
-    var = (log**2 / (layer.var_spread[used] / v0**2 * f)).mean(axis=1)
+    mean, variance = shifts(layer, means, squares, f).significances()
     limits = thresholds(layer, 1 - LEVEL / (2 * len(baseline.layers)))
-    result: Float64 = np.maximum(mean / limits[0], var / limits[1])
+    result: Float64 = np.maximum(mean / limits[0], variance / limits[1])
     return result
 
 
@@ -162,9 +157,11 @@ def _with_floors(baseline: Baseline, rows: ProbeRows) -> tuple[LayerBaseline, ..
 
 
 def _image_limit(baseline: Baseline, rows: ProbeRows) -> float:
-    """What 99 % of the images' largest distances stay below, in units of the layers' own."""
-    worst = np.zeros(baseline.images)
-    for layer in baseline.layers:
-        if layer.distance > 0:
-            worst = np.maximum(worst, layer.distances(rows.means[layer.name]) / layer.distance)
-    return max(float(np.quantile(worst, 1 - IMAGE_RATE)), 1e-6)
+    """What 99 % of the images' unlikeness stays below."""
+    unlikeness = baseline.unlikeness(_joined(baseline, rows.means))
+    return max(float(np.quantile(unlikeness, 1 - IMAGE_RATE)), _LEAST_LIMIT)
+
+
+def _joined(baseline: Baseline, rows: Mapping[str, Rows]) -> Rows:
+    """All layers' channels, one layer after another, [N, channels]."""
+    return np.concatenate([rows[layer.name] for layer in baseline.layers], axis=1)
