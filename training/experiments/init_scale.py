@@ -1,12 +1,12 @@
 """`init-scale`: training from initial weights that are far too small or far too large."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
 from torch import nn
 
-from training.experiments import figures
 from training.experiments.experiment import (
     Experiment,
     Finding,
@@ -18,10 +18,10 @@ from training.experiments.experiment import (
     verdict,
 )
 from training.experiments.lab import Lab, Part
-from training.experiments.networks import Mlp
+from training.experiments.networks import KINDS, Mlp
 from training.experiments.optimize import Plan, descend, has_diverged
+from training.experiments.sweeps import accuracy_plot, shown
 
-KINDS = {"plain": "without BN", "batch": "BN"}
 LEARNED = 0.8
 
 
@@ -97,12 +97,7 @@ def section(config: Any, results: Results) -> Section:
         (
             activation,
             f"{std:g}",
-            *tuple(
-                ", ".join(
-                    percent(v, 1) if v else "diverged" for v in _finals(results, activation, k, std)
-                )
-                for k in KINDS
-            ),
+            *(shown(_finals(results, activation, kind, std)) for kind in KINDS),
         )
         for activation, std in product(config.activations, config.stds)
     ]
@@ -130,21 +125,13 @@ def _listed(stds: list[float]) -> str:
 
 
 def _plot(config: Any, results: Results) -> Plot:
-    figure, both = figures.panels(len(config.activations), height=3.3)
-    for axes, activation in zip(both, config.activations, strict=True):
-        for kind, words in KINDS.items():
-            finals = [_finals(results, activation, kind, std) for std in config.stds]
-            runs = [[100 * value for value in run] for run in zip(*finals, strict=True)]
-            style = {"color": figures.COLOURS[kind], "label": words, "marker": "o"}
-            figures.band(axes, config.stds, runs, **style)
-        axes.set_xscale("log")
-        axes.set_ylim(-3, 101)
-        figures.label(axes, activation, "std of the initial weights", "test accuracy, %")
-    figures.shared_legend(figure, both[0], ncols=2)
-    words = (
-        f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    return accuracy_plot(
+        ("std of the initial weights", {std: std for std in config.stds}),
+        config.activations,
+        KINDS,
+        partial(_finals, results),
+        config.steps,
     )
-    return Plot("accuracy", words, figure)
 
 
 EXPERIMENT = Experiment(

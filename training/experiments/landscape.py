@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from training.experiments.digits import Digits
 from training.experiments.experiment import Experiment, Results
 from training.experiments.lab import Lab, Part
-from training.experiments.landscape_section import KINDS, section
-from training.experiments.networks import Mlp
+from training.experiments.landscape_section import section
+from training.experiments.networks import KINDS, Mlp
 from training.experiments.optimize import Plan, descend
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from training.experiments import figures
 from training.experiments.experiment import Finding, Plot, Results, Section, Table, verdict
-
-KINDS = {"plain": "without BN", "batch": "BN"}
+from training.experiments.networks import KINDS
 
 
 def section(config: Any, results: Results) -> Section:

@@ -1,13 +1,13 @@
 """`learning-rate`: Ioffe & Szegedy 2015, section 3.3: with BN larger rates work, and why."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
 import torch
 from torch import nn
 
-from training.experiments import figures
 from training.experiments.experiment import (
     Experiment,
     Finding,
@@ -19,10 +19,10 @@ from training.experiments.experiment import (
     verdict,
 )
 from training.experiments.lab import Lab, Part
-from training.experiments.networks import Mlp
+from training.experiments.networks import KINDS, Mlp
 from training.experiments.optimize import Plan, descend, has_diverged
+from training.experiments.sweeps import accuracy_plot, shown
 
-KINDS = {"plain": "without BN", "batch": "BN"}
 LEARNED = 0.8  # below this test accuracy a run is called stuck
 
 
@@ -171,35 +171,25 @@ def _up_to(factor: float) -> str:
 
 
 def _table(config: Any, results: Results, activation: str) -> Table:
-    rows = []
-    for factor in config.factors:
-        cells = []
-        for kind in KINDS:
-            finals = _finals(results, activation, kind, factor)
-            shown = [percent(value, 1) if value else "diverged" for value in finals]
-            cells.append(", ".join(dict.fromkeys(shown)))
-        rows.append((f"×{factor:g} ({factor * config.base_rate:g})", *cells))
+    rows = [
+        (
+            f"×{factor:g} ({factor * config.base_rate:g})",
+            *(shown(_finals(results, activation, kind, factor)) for kind in KINDS),
+        )
+        for factor in config.factors
+    ]
     caption = f"{activation}: test accuracy after {config.steps:,} steps, by seed"
     return Table(caption, ("rate", *KINDS.values()), rows)
 
 
 def _plot(config: Any, results: Results) -> Plot:
-    figure, both = figures.panels(len(config.activations), height=3.3)
-    for axes, activation in zip(both, config.activations, strict=True):
-        for kind, words in KINDS.items():
-            finals = [_finals(results, activation, kind, f) for f in config.factors]
-            rates = [factor * config.base_rate for factor in config.factors]
-            runs = [[100 * value for value in run] for run in zip(*finals, strict=True)]
-            style = {"color": figures.COLOURS[kind], "label": words, "marker": "o"}
-            figures.band(axes, rates, runs, **style)
-        axes.set_xscale("log")
-        axes.set_ylim(-3, 101)
-        figures.label(axes, activation, "learning rate", "test accuracy, %")
-    figures.shared_legend(figure, both[0], ncols=2)
-    words = (
-        f"Test accuracy after {config.steps:,} steps; mean and range of the seeds; 0 is diverged."
+    return accuracy_plot(
+        ("learning rate", {factor: factor * config.base_rate for factor in config.factors}),
+        config.activations,
+        KINDS,
+        partial(_finals, results),
+        config.steps,
     )
-    return Plot("accuracy", words, figure)
 
 
 EXPERIMENT = Experiment(

@@ -13,12 +13,12 @@ from training.experiments.experiment import (
     percent,
     verdict,
 )
+from training.experiments.networks import KINDS
 from training.experiments.optimize import History
 
 HEADLINE = 14  # times fewer steps, Ioffe & Szegedy 2015, abstract
 TAIL = 5  # rows that a sweep is judged by
 EARLY = 0.9  # an accuracy that every network passes on its way
-KINDS = {"plain": "without BN", "batch": "BN"}
 ROLES = {
     "plain": "without BN",
     "same": "BN, the same rate",

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 Normalization = Callable[[int], nn.Module]  # channels to a layer
 
+# The two that most experiments compare, and what their plots and tables call them.
+KINDS = {"plain": "without BN", "batch": "BN"}
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "relu": nn.ReLU,

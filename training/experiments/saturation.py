@@ -19,10 +19,9 @@ from training.experiments.experiment import (
     verdict,
 )
 from training.experiments.lab import Lab, Part
-from training.experiments.networks import Mlp
+from training.experiments.networks import KINDS, Mlp
 from training.experiments.optimize import Plan, descend, evaluate
 
-KINDS = {"plain": "without BN", "batch": "BN"}
 SATURATED = 4.0  # |x| beyond which the slope of a sigmoid is below 0.018
 OBSERVED = 1000
 
