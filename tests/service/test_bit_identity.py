@@ -169,8 +169,8 @@ def connect(server: Server) -> HTTPConnection:
 def send(connection: HTTPConnection, images: Rows, parameters: dict[str, int]) -> None:
     """An inference request, with images and scores as bytes."""
     data = images.tobytes()
-    entry = {"name": INPUT, "shape": images.shape, "datatype": "FP32"}
-    entry["parameters"] = {"binary_data_size": len(data)}
+    given = {"binary_data_size": len(data)}
+    entry = {"name": INPUT, "shape": images.shape, "datatype": "FP32", "parameters": given}
     options = {**parameters, "binary_data_output": True}
     head = json.dumps({"inputs": [entry], "parameters": options}).encode()
     connection.request(
