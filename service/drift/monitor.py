@@ -45,7 +45,8 @@ class Stretch:
 class Monitor:
     """Keeps `steps` stretches of `step_s` seconds each, the newest last; older ones are forgotten.
 
-    `first_nonfinite` is the first layer, in network order, that was ever not finite.
+    `first_nonfinite` is the first layer, in network order, that was ever not finite; `revision`
+    grows with every change.
     """
 
     baseline: Baseline
@@ -54,6 +55,7 @@ class Monitor:
     steps: int
     dropped: int = 0
     first_nonfinite: str | None = None
+    revision: int = 0
     _ring: deque[Stretch] = field(default_factory=deque)
     _lock: Lock = field(default_factory=Lock)
 
@@ -62,6 +64,7 @@ class Monitor:
         finite = np.isfinite(sample.means).all(axis=1) & np.isfinite(sample.squares).all(axis=1)
         unlike = self.baseline.outliers(sample.means[finite])
         with self._lock:
+            self.revision += 1
             current = self._current(now)
             current.layers.add(sample.means[finite], sample.squares[finite])
             current.layers.outliers += int(unlike.sum())
@@ -77,6 +80,7 @@ class Monitor:
         """Counts images that were sampled, and for which there was no time."""
         with self._lock:
             self.dropped += rows
+            self.revision += 1
 
     def read(self, now: float, seconds: float | None = None) -> Stretch:
         """The stretches of the last `seconds`, whole ones, merged; None: all that are kept."""
@@ -100,15 +104,25 @@ class Monitor:
                 copies.append(copy)
             return copies
 
-    def restore(self, stretches: list[Stretch]) -> None:
-        """Puts kept stretches back, the oldest first."""
+    def take_over(
+        self, stretches: list[Stretch], dropped: int = 0, first_nonfinite: str | None = None
+    ) -> None:
+        """Adds what another monitor of the same baseline and steps has kept."""
         with self._lock:
-            self._ring = deque(stretches, maxlen=None)
+            held = {stretch.layers.started: stretch for stretch in self._ring}
+            for stretch in stretches:
+                known = held.setdefault(stretch.layers.started, stretch)
+                if known is not stretch:
+                    known.merge(stretch)
+            self._ring = deque(held[started] for started in sorted(held))
+            self.dropped += dropped
+            self.first_nonfinite = self.first_nonfinite or first_nonfinite
 
     def reset(self) -> None:
         """Forgets everything: the next image begins a new window."""
         with self._lock:
             self._ring.clear()
+            self.revision += 1
             self.dropped, self.first_nonfinite = 0, None
 
     def _current(self, now: float) -> Stretch:
