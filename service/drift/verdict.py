@@ -57,19 +57,24 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
 
 
 def _by_depth(scores: tuple[LayerScore, ...]) -> str:
-    """What moved most tells where it came from: light and sensor show in the first layers, texture
-    in the middle, content in the last."""
+    """Where the first layers that moved are, and what moved in them, tells what it came from: later
+    layers only pass on, often enlarged, what reached them."""
     moved = [index for index, score in enumerate(scores) if score.alarm]
-    largest = max(moved, key=lambda index: scores[index].effect)
     last = max(1, len(scores) - 1)
-    most = f"'{scores[largest].name}' moved most"
-    if len(scores) == 1:
-        return f"the only layer, '{scores[0].name}', moved"
+    largest = max((scores[index] for index in moved), key=lambda score: score.effect)
+    most = f"'{largest.name}' moved most"
     if moved[0] / last > _LATE:
         return f"only the last layers moved ({most}): another mix of classes, or new content"
-    if largest / last <= _EARLY:
-        return f"the first layers moved most ({most}): light, contrast, sensor or preprocessing"
-    return f"the layers behind the first moved most ({most}): texture, as of noise, blur or detail"
+    early = [scores[index] for index in moved if index / last <= _EARLY]
+    if not early:
+        return f"the first layers did not move, later ones did ({most}): texture or content"
+    means = max(score.mean_shift / score.mean_floor for score in early)
+    spreads = max(score.variance_shift / score.variance_floor for score in early)
+    if means >= spreads:
+        return (
+            f"from the first layers on means moved ({most}): light, colour, sensor or preprocessing"
+        )
+    return f"from the first layers on spreads changed ({most}): contrast, blur or noise"
 
 
 def _too_many_outliers(window: Window, baseline: Baseline, level: float) -> bool:
