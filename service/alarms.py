@@ -126,6 +126,5 @@ def _figures(report: Report) -> Report:
 
 def _effect(layer: Report) -> float:
     """The larger effect, in units of its floor."""
-    return max(
-        layer["mean_shift"] / layer["mean_floor"], layer["variance_shift"] / layer["variance_floor"]
-    )
+    mean = float(layer["mean_shift"] / layer["mean_floor"])
+    return max(mean, float(layer["variance_shift"] / layer["variance_floor"]))

@@ -13,6 +13,8 @@ Word = Literal["insufficient", "ok", "watch", "drift"]
 LEAST_ROWS = 5
 # A share of unlike images is called drift from here on: one in fifty beyond the reference's own.
 _LEAST_EXCESS = 0.02
+# Of the probability of a false alarm, the part that counting such images may have.
+_OUTLIERS_PART = 0.1
 # The network's depth in thirds.
 _EARLY, _LATE = 1 / 3, 2 / 3
 
@@ -34,8 +36,8 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
     if window.rows < LEAST_ROWS:
         missing = LEAST_ROWS - window.rows
         return Verdict("insufficient", f"{missing} more images are needed for a verdict", ())
-    scores = tuple(score_layers(window, baseline, level))
-    outliers = _too_many_outliers(window, baseline, level)
+    scores = tuple(score_layers(window, baseline, (1 - _OUTLIERS_PART) * level))
+    outliers = _too_many_outliers(window, baseline, _OUTLIERS_PART * level)
     if any(score.alarm for score in scores):
         return Verdict("drift", _by_depth(scores), scores, outliers)
     if outliers:
