@@ -48,7 +48,7 @@ class Effort:
     peer_windows: int
 
 
-FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=50)
+FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=20)
 QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
 
 

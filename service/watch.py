@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
 _LOWEST_PRIORITY = 19
+_PAUSES, _PAUSE_S = 5, 0.05  # while requests wait
 _SAVE_S = 30.0  # between two saves of what was seen
 
 
@@ -53,7 +54,8 @@ class WatchLimits:
 
 @dataclass(eq=False)
 class Watch:
-    """One version under watch. `reference` and `pictures` are what the likely causes need."""
+    """One version under watch. `reference` and `pictures` are what the likely causes need; `busy`
+    tells whether requests wait for a processor."""
 
     bundle: Bundle
     monitor: Monitor
@@ -61,6 +63,7 @@ class Watch:
     pictures: Pictures | None
     outputs: tuple[ProbeOutputs, ...]
     watcher: "Watcher"
+    busy: Callable[[], bool]
     _seen: int = 0
     _rows: int = 0
     _probe: OnnxRuntime | None = None
@@ -163,7 +166,7 @@ class Watcher:
             for thread in self._threads:
                 thread.start()
 
-    def watch(self, bundle: Bundle) -> Watch | None:
+    def watch(self, bundle: Bundle, busy: Callable[[], bool] = lambda: False) -> Watch | None:
         """A version to watch; None where nothing is watched, or the bundle has no baseline.
 
         What was seen of the same network before, as ahead of a reload or a restart, is kept.
@@ -185,7 +188,7 @@ class Watcher:
             layer.probe for layer in bundle.layers if layer.name in watched and layer.probe
         )
         return Watch(
-            bundle, monitor, read_input(bundle), read_pictures(bundle), outputs, watcher=self
+            bundle, monitor, read_input(bundle), read_pictures(bundle), outputs, self, busy
         )
 
     def submit(self, watch: Watch, inputs: Arrays) -> None:
@@ -208,8 +211,20 @@ class Watcher:
             for chunk in _chunks(inputs):
                 if (wait_s := self._budget.wait_s()) and self._queue.pause(wait_s):
                     return
+                if self._yields_to_answers(watch):
+                    return
                 with self._budget.spending():
                     self._take_in(watch, chunk)
+
+    def _yields_to_answers(self, watch: Watch) -> bool:
+        """Waits while requests do, for a while: a service that is always busy is watched too.
+        Whether the thread is to end."""
+        for _ in range(_PAUSES):
+            if not watch.busy():
+                break
+            if self._queue.pause(_PAUSE_S):
+                return True
+        return False
 
     def _keep_state(self) -> None:
         _lowest_priority()
