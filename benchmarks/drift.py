@@ -16,7 +16,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np  # noqa: E402
 import onnxruntime as ort  # noqa: E402
 from drift_mistakes import mistakes  # noqa: E402
 from drift_peers import Peers, reduced, softmax  # noqa: E402
+from drift_subjects import NAME as PHOTOGRAPHS  # noqa: E402
 from drift_subjects import Said, Subject, digits, disjoint, photographs  # noqa: E402
 
 from service.drift.baseline import Baseline  # noqa: E402
@@ -43,12 +44,13 @@ class Effort:
 
     splits: int
     windows: int  # of clean traffic, at most, of each size and split
-    pictures: int | None  # held-out ones
+    pictures: int | None  # held-out ones; None for all
     corrupted: int  # of each corruption
     peer_windows: int
 
 
 FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=20)
+LARGE = Effort(splits=1, windows=400, pictures=3000, corrupted=300, peer_windows=20)
 QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
 
 
@@ -69,18 +71,13 @@ def wilson(hits: int, trials: int) -> str:
     return f"{p:.1%} ({low:.1%}–{high:.1%}; {hits}/{trials})"
 
 
-def false_alarms(name: str, subject: Subject, clean: Said, seen: Said, effort: Effort) -> None:
+def false_alarms(name: str, subject: Subject, effort: Effort) -> None:
     """Prints the rates on clean traffic."""
     random = np.random.default_rng(SEED)
-    both = _joined(seen, clean)
-    total, half = len(both.scores), len(seen.scores)
     found: dict[int, list[str]] = {size: [] for size in SIZES}
-    for split in range(effort.splits):
-        order = random.permutation(total) if split else np.arange(total)
-        baseline = subject.measured(both.take(order[:half])) if split else subject.baseline
-        rest = both.take(order[half:])
+    for baseline, rest in _splits(subject, effort.splits, random):
         for size in SIZES:
-            windows = list(disjoint(total - half, size, random))[: effort.windows]
+            windows = list(disjoint(len(rest.scores), size, random))[: effort.windows]
             found[size] += [verdict_of(rest, one, baseline).word for one in windows]
     for size, words in found.items():
         if words:
@@ -91,12 +88,25 @@ def false_alarms(name: str, subject: Subject, clean: Said, seen: Said, effort: E
             print(f"| {name} | {size} | {alarms} | {significant} |", flush=True)
 
 
-def detection(name: str, subject: Subject, clean: Said, effort: Effort, peers: Peers) -> None:
+def _splits(
+    subject: Subject, count: int, random: np.random.Generator
+) -> Iterator[tuple[Baseline, Said]]:
+    """Baselines, and what is said of pictures that are not in them: first as the bundle has it."""
+    yield subject.baseline, subject.clean
+    if count > 1:
+        seen = subject.say(subject.inputs(subject.reference))
+        both, half = _joined(seen, subject.clean), len(seen.scores)
+        for _ in range(count - 1):
+            order = random.permutation(len(both.scores))
+            yield subject.measured(both.take(order[:half])), both.take(order[half:])
+
+
+def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None:
     """Prints what is found of each corruption in windows of ten, and by whom."""
     random = np.random.default_rng(SEED + 1)
     pixels = subject.held_out[: effort.corrupted]
     labels = subject.labels[: effort.corrupted]
-    right = np.mean(clean.scores[: len(pixels)].argmax(axis=1) == labels)
+    right = np.mean(subject.clean.scores[: len(pixels)].argmax(axis=1) == labels)
     rows, windows_of_peers = [], []
     for kind, corrupt, strengths in [("none", None, (0.0,)), *subject.corruptions]:
         for strength in strengths:
@@ -157,12 +167,14 @@ def _most_frequent(verdicts: Iterable[Verdict]) -> str:
 
 
 def _subject(name: str, effort: Effort, folder: Path) -> Subject:
-    if name != "mobilenet-v2":
+    if name != PHOTOGRAPHS:
         return digits(name, effort.pictures)
     from drift_photographs import fetch_photographs
 
-    count = effort.pictures or 2000
-    return photographs(folder, fetch_photographs(), count, 2 * count, SEED)
+    pictures = fetch_photographs()
+    print(f"random parts of {len(pictures)} photographs\n")
+    count = effort.pictures or 3000
+    return photographs(folder, pictures, 2 * count // 3, count, SEED)
 
 
 def main() -> None:
@@ -176,25 +188,24 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where bundles are kept that are made for it")
     parser.add_argument("--parts", default="false-alarms,detection,mistakes,costs")
     arguments = parser.parse_args()
-    effort, parts = QUICK if arguments.quick else FULL, arguments.parts.split(",")
+    parts = arguments.parts.split(",")
     print(
         f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread, seed {SEED}, "
         f"nominal rate {LEVEL:.0%}\n"
     )
     with tempfile.TemporaryDirectory() as made:
         for name in arguments.networks.split(","):
+            effort = QUICK if arguments.quick else LARGE if name == PHOTOGRAPHS else FULL
             subject = _subject(name, effort, arguments.folder or Path(made))
-            clean = subject.say(subject.inputs(subject.held_out))
             if "false-alarms" in parts:
                 print("| network | n | called drift | significant |\n|---|---|---|---|")
-                seen = subject.say(subject.inputs(subject.reference))
-                false_alarms(name, subject, clean, seen, effort)
+                false_alarms(name, subject, effort)
             scores = subject.say(subject.inputs(subject.reference[:1000])).scores
             peers = Peers(arguments.python, subject.reference[:1000], softmax(scores))
             columns = " | ".join(["corruption", "points lost", "foldserve", *peers.names])
             if "detection" in parts:
                 print(f"\n| network | {columns} | diagnosis |\n|{'---|' * (5 + len(peers.names))}")
-                detection(name, subject, clean, effort, peers)
+                detection(name, subject, effort, peers)
             if "mistakes" in parts:
                 print("\n| network | mistake | verdict | likely cause |\n|---|---|---|---|")
                 mistakes(name, subject, SIZE)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -50,12 +50,12 @@ class Said:
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A bundle, and pictures [N, H, W, C] from 0 to 1: those of its baseline, and the held-out
-    ones with the answers that are right."""
+    ones with the answers that are right, where these are known."""
 
     bundle: Bundle
     reference: Pixels
     held_out: Pixels
-    labels: NDArray[np.int64]
+    known: NDArray[np.int64] | None
     corruptions: list[tuple[str, Corruption, tuple[float, ...]]]
 
     @cached_property
@@ -64,6 +64,16 @@ class Subject:
         found = read_baseline(self.bundle)
         assert found is not None
         return found
+
+    @cached_property
+    def clean(self) -> Said:
+        """What is said of the held-out pictures."""
+        return self.say(self.inputs(self.held_out))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """What is right: what is known, or else what the network says of the clean picture."""
+        return self.clean.scores.argmax(axis=1) if self.known is None else self.known
 
     @cached_property
     def probe(self) -> OnnxRuntime:
@@ -150,16 +160,14 @@ def crops(
 def photographs(
     folder: Path, pictures: list[bytes], reference: int, held_out: int, seed: int
 ) -> Subject:
-    """MobileNetV2 with the ImageNet weights, and random parts of the pictures. What is right is
-    what the network says of the clean picture. The bundle is made in `folder`, unless it is there.
-    """
+    """MobileNetV2 with the ImageNet weights, and random parts of the pictures. The bundle is made
+    in `folder`, unless it is there."""
     random = np.random.default_rng(seed)
     seen, others = crops(pictures, reference, random), crops(pictures, held_out, random)
     place = folder / NAME / "1"
     if not (place / "manifest.json").exists():
         _write_mobilenet(folder, seen)
-    subject = Subject(open_bundle(place), seen, others, np.empty(0, np.int64), LARGE)
-    return replace(subject, labels=subject.say(subject.inputs(others)).scores.argmax(axis=1))
+    return Subject(open_bundle(place), seen, others, None, LARGE)
 
 
 def _write_mobilenet(folder: Path, seen: Pixels) -> None:
