@@ -1,7 +1,7 @@
 """What an operator does to the whole service: load, unload, look at the folder, read numbers, log.
 
 What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
-are answered meanwhile.
+are answered meanwhile; so does judging traffic.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from service.alarms import Alarms
 from service.drift.plain import from_plain, to_plain
 from service.drift.report import describe
 from service.errors import FoldserveError, NotReady
@@ -34,12 +35,19 @@ class Control:
     """The operator's side of a worker."""
 
     def __init__(
-        self, registry: Registry, peers: Peers, threads: int, log: Log | None = None
+        self,
+        registry: Registry,
+        peers: Peers,
+        threads: int,
+        log: Log | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
+        """`alarms` are told of the drift of every version, by one of the workers."""
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
-        self._log = log
+        self._log, self._alarms = log, alarms or Alarms()
         self._executor = ThreadPoolExecutor(1, "control")
+        self._judge = ThreadPoolExecutor(1, "judge")
 
     def start(self) -> None:
         """Begins to listen to the other workers, on the running event loop."""
@@ -75,12 +83,21 @@ class Control:
             except Exception:
                 logger.exception("the folder of models could not be scanned")
 
+    async def look_for_drift(self, every_s: float) -> None:
+        """Looks at the traffic of every version for ever; meant for one of the workers."""
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                logger.exception("the drift of the models could not be looked at")
+            await asyncio.sleep(every_s)
+
     async def metrics(self) -> bytes:
         """The metrics of all workers."""
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 
-    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, object]:
+    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, Any]:
         """The drift of a version in the last `seconds`, over all workers."""
         now = time.time()
         own = self._seen(watch, now, seconds)
@@ -92,18 +109,8 @@ class Control:
             seconds="" if seconds is None else str(seconds),
         )
         seen = [own, *(answer for answer in others.values() if answer)]
-        merged = from_plain(own["stretch"])
-        for other in seen[1:]:
-            merged.merge(from_plain(other["stretch"]))
-        started = min(one["stretch"]["layers"]["started"] for one in seen)
-        return {
-            "model_name": model.name,
-            "model_version": str(model.version),
-            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
-            "dropped": sum(one["dropped"] for one in seen),
-            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
-            "window_s": max(0.0, now - started),
-        }
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._judge, _report, model, watch, seen, now)
 
     async def reset_drift(self, model: Model) -> None:
         """Begins a new window in all workers."""
@@ -136,8 +143,10 @@ class Control:
         return log.settings
 
     def close(self) -> None:
-        """Ends the thread."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Ends the threads."""
+        for executor in (self._executor, self._judge):
+            executor.shutdown(wait=False, cancel_futures=True)
+        self._alarms.close()
 
     def _own_log(self) -> Log:
         if self._log is None:
@@ -177,6 +186,13 @@ class Control:
         self._log.change(**change)
         return asdict(self._log.settings)
 
+    async def _look(self) -> None:
+        models = [entry.model for entry in self._registry.index() if entry.model is not None]
+        watched = [(model, model.watch) for model in models if model.watch is not None]
+        self._alarms.keep({(model.name, str(model.version)) for model, _ in watched})
+        for model, watch in watched:
+            self._alarms.look(await self.drift(model, watch, None))
+
     def _answer_drift(self, question: dict[str, Any]) -> object:
         try:
             watch = self._registry.get(question["name"], question["version"]).watch
@@ -199,8 +215,24 @@ class Control:
         }
 
     def _snapshot(self) -> Snapshot:
-        return take_snapshot(self._registry, self._threads, self.responses)
+        return take_snapshot(self._registry, self._threads, self.responses, self._alarms)
 
     def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
         models = [entry.model for entry in self._registry.index() if entry.model is not None]
         return [(m.name, str(m.version), m.statistics.document()) for m in models]
+
+
+def _report(model: Model, watch: Watch, seen: list[dict[str, Any]], now: float) -> dict[str, Any]:
+    """What is said of what the workers have seen."""
+    merged = from_plain(seen[0]["stretch"])
+    for other in seen[1:]:
+        merged.merge(from_plain(other["stretch"]))
+    started = min(one["stretch"]["layers"]["started"] for one in seen)
+    return {
+        "model_name": model.name,
+        "model_version": str(model.version),
+        **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
+        "dropped": sum(one["dropped"] for one in seen),
+        "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
+        "window_s": max(0.0, now - started),
+    }

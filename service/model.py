@@ -138,7 +138,7 @@ def load_model(
         statistics,
         threads if wide else 1,
         phases,
-        None if watcher is None else watcher.watch(bundle),
+        None if watcher is None else watcher.watch(bundle, lambda: batcher.waiting_rows > 0),
     )
     _log(model, phases)
     return model

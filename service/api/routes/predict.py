@@ -12,6 +12,7 @@ from service.api import schemas
 from service.api.bodies import parse_json, read_body
 from service.api.dependencies import Context, context_of, json_response
 from service.api.elements import from_json, json_kind
+from service.api.nonfinite import Nonfinite, find_nonfinite
 from service.api.outputs import descending
 from service.api.pictures import base64_pictures, form_files, is_base64, picture_inputs
 from service.api.routing import add_model_route, documented
@@ -82,11 +83,15 @@ async def predict(request: Request, model: Model) -> Response:
     if top_k is not None and not labelled:
         raise InvalidRequest(f"'top_k': expected none, because model '{model.name}' has no labels")
     outputs = await model.predict(inputs)
+    found = await find_nonfinite(context, model, inputs, outputs.values())
     return json_response(
         {
             "model_name": model.name,
             "model_version": str(model.version),
-            "predictions": _labelled(model, outputs, top_k) if labelled else _plain(outputs),
+            **({} if found is None else {"parameters": found.parameters()}),
+            "predictions": (
+                _labelled(model, outputs, top_k, found) if labelled else _plain(outputs)
+            ),
         }
     )
 
@@ -164,13 +169,14 @@ def _plain(outputs: Mapping[str, Array]) -> list[Any]:
 
 
 def _labelled(
-    model: Model, outputs: Mapping[str, Array], top_k: int | None
+    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
 ) -> list[dict[str, object] | list[dict[str, object]]]:
     scores = outputs[model.outputs[0].name].astype(np.float64)
     if model.manifest.output_activation == "softmax":
         scores = softmax(scores)
     labels = model.manifest.labels or ()
-    ranked = [_ranked(labels, row, top_k or 1) for row in scores]
+    fault = "" if nonfinite is None else nonfinite.sentence()
+    ranked = [_ranked(labels, row, top_k or 1, fault) for row in scores]
     return [row[0] for row in ranked] if top_k is None else list(ranked)
 
 
@@ -182,9 +188,9 @@ def softmax(scores: Array) -> Array:
     return result
 
 
-def _ranked(labels: tuple[str, ...], row: Array, top_k: int) -> list[dict[str, object]]:
+def _ranked(labels: tuple[str, ...], row: Array, top_k: int, fault: str) -> list[dict[str, object]]:
     if not np.isfinite(row).all():
-        return [{"label": None, "index": None, "probability": None}]
+        return [{"label": None, "index": None, "probability": None, "error": fault}]
     return [
         {
             # Where the number of scores is free, there may be more of them than labels.
