@@ -153,9 +153,7 @@ def _open(stages: Stages, feeds: Feeds, outputs: list[str], open_network: Open) 
     return open_network(stages.segment(feeds, outputs))
 
 
-def _correct(
-    network: Network, layer: Layer, moments: Moments, images: int, prior: float
-) -> Change:
+def _correct(network: Network, layer: Layer, moments: Moments, images: int, prior: float) -> Change:
     if moments.count < 2:
         raise UnusableInput(
             f"layer '{layer.name}': expected two or more values per channel to estimate from, "

@@ -116,9 +116,7 @@ def _readable(working: ir.Model) -> Iterable[Layer]:
         yield Layer(found.read, data.name or "", output.name or "")
 
 
-def distance(
-    old: tuple[Float64, Float64], new: tuple[Float64, Float64]
-) -> tuple[float, float]:
+def distance(old: tuple[Float64, Float64], new: tuple[Float64, Float64]) -> tuple[float, float]:
     """How far the statistics (mean, var) have moved: the rms over channels of (new - old)/√old var,
     and of ln(new var/old var); channels without a variance are left out."""
     live = (old[1] > 0) & (new[1] > 0)

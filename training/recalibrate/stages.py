@@ -66,9 +66,7 @@ class Stages:
             [onnx.ValueInfoProto(name=name) for name in computed],
             [tensor for tensor in model.graph.initializer if tensor.name in read],
             sparse_initializer=[
-                tensor
-                for tensor in model.graph.sparse_initializer
-                if tensor.values.name in read
+                tensor for tensor in model.graph.sparse_initializer if tensor.values.name in read
             ],
         )
         return helper.make_model(
