@@ -24,8 +24,9 @@ from service.batching import QueueLimits
 from service.control import Control
 from service.logs import Log
 from service.peers import Peers
+from service.recording import Recorder, RecordLimits
 from service.registry import load_registry
-from service.settings import Settings
+from service.settings import MEBIBYTE, Settings
 from service.watch import Watcher, WatchLimits
 
 logger = logging.getLogger(__name__)
@@ -58,8 +59,9 @@ def create_app(
         started = time.perf_counter()
         limits = _queue_limits(settings)
         watcher = Watcher(_watch_limits(settings))
+        recorder = Recorder(_record_limits(settings), 0 if peers is None else peers.number)
         registry = load_registry(
-            settings.models, threads, limits, settings.required_models, watcher
+            settings.models, threads, limits, settings.required_models, watcher, recorder
         )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
@@ -69,9 +71,10 @@ def create_app(
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        control = Control(registry, peers or Peers(), threads)
+        control = Control(registry, peers or Peers(), threads, recorder)
         with (
             closing(watcher),
+            closing(recorder),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
@@ -177,6 +180,10 @@ def _watch_limits(settings: Settings) -> WatchLimits:
         steps=settings.drift_windows,
         level=settings.drift_alpha,
     )
+
+
+def _record_limits(settings: Settings) -> RecordLimits:
+    return RecordLimits(settings.record, settings.record_rows, settings.record_mb * MEBIBYTE)
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

@@ -272,8 +272,8 @@ class Layer(_Frozen):
 
     `momentum` is PyTorch's (the weight of the new value; None for the cumulative average) and
     `count` the number of batches that the moving averages have seen. `statistics` tells where the
-    frozen mean and variance come from: `population` (Algorithm 2), `moving average`, `re-calibrated`
-    (re-estimated on other images), or `model` (as the ONNX file had them).
+    frozen mean and variance come from: `population` (Algorithm 2), `moving average`,
+    `re-calibrated` (re-estimated on other images), or `model` (as the ONNX file had them).
     """
 
     name: str

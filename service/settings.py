@@ -114,6 +114,15 @@ class Settings(BaseSettings):
     drift_alpha: float = Field(
         0.01, gt=0, lt=0.5, description="Probability of an alarm where nothing has moved."
     )
+    record: Path | None = Field(
+        None, description="Folder to keep a sample of the inputs in: data of users; none: nowhere."
+    )
+    record_rows: int = Field(
+        1000, ge=1, le=100_000, description="Most rows of that sample, of each version."
+    )
+    record_mb: int = Field(
+        256, ge=1, le=16_384, description="Most MiB of it, of each version in each worker."
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
     ] = Field("info", description="Least severe event that is logged.")

@@ -6,7 +6,6 @@ way of an answer has only the look at a counter, and one append to a queue in so
 """
 
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -24,12 +23,12 @@ from service.errors import FoldserveError
 from service.manifest import PROBE, ProbeOutputs
 from service.runtime import OnnxRuntime
 from service.tensors import Array
+from service.threads import lowest_priority
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
 _BURST_S = 2.0  # of CPU time that may be spent at once after a pause, as after a load
-_LOWEST_PRIORITY = 19
 
 Arrays = Mapping[str, Array]
 
@@ -190,7 +189,7 @@ class Watcher:
             self._thread.join()
 
     def _work(self) -> None:
-        _lowest_priority()
+        lowest_priority()
         credit, before = _BURST_S, time.monotonic()
         while (item := self._next()) is not None:
             watch, inputs = item
@@ -240,12 +239,3 @@ def _chunks(inputs: Arrays) -> list[dict[str, Array]]:
         {name: array[start : start + _CHUNK_ROWS] for name, array in inputs.items()}
         for start in range(0, rows, _CHUNK_ROWS)
     ]
-
-
-def _lowest_priority() -> None:
-    """The kernel lets every other thread of the service go first (Linux, where threads have each
-    a priority)."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-    except OSError:
-        logger.info("drift: the thread keeps its ordinary priority")

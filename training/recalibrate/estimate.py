@@ -10,8 +10,8 @@ With n images, source statistics (μₛ, σₛ²) and those of the new inputs (�
     μ = N₀/(N₀ + n)·μₛ + n/(N₀ + n)·μₜ        σ² = N₀/(N₀ + n)·σₛ² + n/(N₀ + n)·σₜ²
 
 Schneider et al. 2020, "Improving robustness against common corruptions by covariate shift
-adaptation" (NeurIPS), section 3: the source counts as N₀ images of a prior. Without it (N₀ = 0) this
-is adaptive batch normalization (Li et al. 2016, arXiv:1603.04779).
+adaptation" (NeurIPS), section 3: the source counts as N₀ images of a prior. Without it (N₀ = 0)
+this is adaptive batch normalization (Li et al. 2016, arXiv:1603.04779).
 """
 
 from collections.abc import Callable, Mapping

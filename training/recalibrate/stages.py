@@ -1,8 +1,8 @@
 """The network cut into stages: a stage ends where the next normalization layers begin.
 
-A layer's statistics can be estimated once every layer before it has its own. The stage of a value is
-the number of layers on the longest way to it; all layers whose input is of one stage are estimated
-in one pass, and the pass after it goes on from there.
+A layer's statistics can be estimated once every layer before it has its own. The stage of a value
+is the number of layers on the longest way to it; all layers whose input is of one stage are
+estimated in one pass, and the pass after it goes on from there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

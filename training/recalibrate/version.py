@@ -1,7 +1,7 @@
 """From a bundle and images of another domain to the bundle's next version.
 
 Half of the images, chosen by a seed, are estimated from; the other half make the new baseline, and
-tell what became of the predictions: neither may come from images that the statistics were fitted to.
+tell what became of the predictions: neither may be of images that the statistics were fitted to.
 """
 
 from collections.abc import Mapping
