@@ -26,8 +26,9 @@ from service.control import Control
 from service.drift.state import StateFolder
 from service.logs import Log
 from service.peers import Peers
+from service.recording import Recorder, RecordLimits
 from service.registry import load_registry
-from service.settings import Settings
+from service.settings import MEBIBYTE, Settings
 from service.watch import Watcher, WatchLimits
 from service.webhook import Webhook
 
@@ -62,8 +63,9 @@ def create_app(
         limits = _queue_limits(settings)
         workers = peers or Peers()
         watcher = Watcher(_watch_limits(settings), state=_state(settings, workers.number))
+        recorder = Recorder(_record_limits(settings), workers.number)
         registry = load_registry(
-            settings.models, threads, limits, settings.required_models, watcher
+            settings.models, threads, limits, settings.required_models, watcher, recorder
         )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
@@ -75,9 +77,10 @@ def create_app(
         on_loaded()
         first = workers.number == 0  # it looks at the traffic of all
         alarms = _alarms(settings) if first else None
-        control = Control(registry, workers, threads, log, alarms)
+        control = Control(registry, workers, threads, recorder, log, alarms)
         with (
             closing(watcher),
+            closing(recorder),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
@@ -200,6 +203,10 @@ def _state(settings: Settings, worker: int) -> StateFolder | None:
 def _alarms(settings: Settings) -> Alarms:
     address = settings.drift_webhook.get_secret_value()
     return Alarms(Webhook(address) if address else None)
+
+
+def _record_limits(settings: Settings) -> RecordLimits:
+    return RecordLimits(settings.record, settings.record_rows, settings.record_mb * MEBIBYTE)
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

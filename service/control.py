@@ -22,6 +22,7 @@ from service.logs import Log, LogSettings
 from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
 from service.peers import Peers
+from service.recording import Recorder, Recording
 from service.registry import Registry
 from service.statistics import merge
 from service.watch import Watch
@@ -29,6 +30,7 @@ from service.watch import Watch
 logger = logging.getLogger(__name__)
 
 _METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
+_RECORDING_TIMEOUT_S = 30.0  # files are written
 
 
 class Control:
@@ -39,13 +41,14 @@ class Control:
         registry: Registry,
         peers: Peers,
         threads: int,
+        recorder: Recorder,
         log: Log | None = None,
         alarms: Alarms | None = None,
     ) -> None:
         """`alarms` are told of the drift of every version, by one of the workers."""
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
-        self._log, self._alarms = log, alarms or Alarms()
+        self._recorder, self._log, self._alarms = recorder, log, alarms or Alarms()
         self._executor = ThreadPoolExecutor(1, "control")
         self._judge = ThreadPoolExecutor(1, "judge")
 
@@ -69,6 +72,22 @@ class Control:
         """Takes a model away; NotFound."""
         await self._here(self._registry.unload, name)
         await self._everywhere_else("unload", name)
+
+    async def recording(self, recording: Recording) -> bytes | None:
+        """The sample of a version's inputs that all workers have kept; None where there are no
+        rows."""
+        await asyncio.gather(
+            self._here(self._recorder.flush),
+            self._peers.ask(_RECORDING_TIMEOUT_S, do="write-recordings"),
+        )
+        return await asyncio.get_running_loop().run_in_executor(self._executor, recording.read)
+
+    async def forget_recording(self, model: Model) -> None:
+        """Begins a new sample of a version's inputs in all workers, and removes the old one."""
+        version = str(model.version)
+        await self._peers.ask(do="forget-recording", name=model.name, version=version)
+        if model.recording is not None:
+            await self._here(model.recording.forget)
 
     async def scan(self) -> None:
         """Takes up what has changed in the folder: in this worker, for all are told to."""
@@ -173,6 +192,9 @@ class Control:
             return self._statistics()
         if question["do"] == "log":
             return self._answer_log(question["change"])
+        if question["do"] in ("write-recordings", "forget-recording"):
+            await self._answer_recording(question)
+            return None
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
@@ -192,6 +214,17 @@ class Control:
         self._alarms.keep({(model.name, str(model.version)) for model, _ in watched})
         for model, watch in watched:
             self._alarms.look(await self.drift(model, watch, None))
+
+    async def _answer_recording(self, question: dict[str, str]) -> None:
+        if question["do"] == "write-recordings":
+            await self._here(self._recorder.flush)
+            return
+        try:
+            recording = self._registry.get(question["name"], question["version"]).recording
+        except FoldserveError:  # it is loaded here a little later, or gone a little earlier
+            return
+        if recording is not None:
+            await self._here(recording.forget)
 
     def _answer_drift(self, question: dict[str, Any]) -> object:
         try:

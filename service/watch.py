@@ -6,7 +6,6 @@ The way of an answer has only the look at a counter, and one append to a queue i
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,11 +24,11 @@ from service.manifest import PROBE, ProbeOutputs
 from service.runtime import OnnxRuntime
 from service.sampling import Arrays, Budget, SampleQueue, row_count
 from service.tensors import Array
+from service.threads import lowest_priority
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
-_LOWEST_PRIORITY = 19
 _PAUSES, _PAUSE_S = 5, 0.05  # while requests wait
 _SAVE_S = 30.0  # between two saves of what was seen
 
@@ -205,7 +204,7 @@ class Watcher:
         self._save()
 
     def _work(self) -> None:
-        _lowest_priority()
+        lowest_priority()
         while (item := self._queue.take()) is not None:
             watch, inputs = item
             for chunk in _chunks(inputs):
@@ -227,7 +226,7 @@ class Watcher:
         return False
 
     def _keep_state(self) -> None:
-        _lowest_priority()
+        lowest_priority()
         while not self._queue.pause(_SAVE_S):
             self._save()
 
@@ -262,12 +261,3 @@ def _chunks(inputs: Arrays) -> list[dict[str, Array]]:
         {name: array[start : start + _CHUNK_ROWS] for name, array in inputs.items()}
         for start in range(0, row_count(inputs), _CHUNK_ROWS)
     ]
-
-
-def _lowest_priority() -> None:
-    """The kernel lets every other thread of the service go first (Linux, where threads have each
-    a priority)."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-    except OSError:
-        logger.info("drift: the thread keeps its ordinary priority")

@@ -11,6 +11,7 @@ from service.api.routes import (
     metrics,
     normalization,
     predict,
+    recording,
     repository,
     statistics,
 )
@@ -22,6 +23,7 @@ ROUTERS = (
     predict.router,
     normalization.router,
     drift.router,
+    recording.router,
     repository.router,
     logging.router,
     metrics.router,
