@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any
 
+from service.drift.monitor import Stretch
 from service.drift.plain import from_plain, to_plain
-from service.drift.report import describe
+from service.drift.report import describe, describe_history, describe_layer
 from service.errors import FoldserveError
 from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
@@ -70,6 +72,53 @@ class Control:
 
     async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, object]:
         """The drift of a version in the last `seconds`, over all workers."""
+        seen, merged, window_s = await self._merged(model, watch, seconds)
+        return {
+            "model_name": model.name,
+            "model_version": str(model.version),
+            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
+            "dropped": sum(one["dropped"] for one in seen),
+            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
+            "window_s": window_s,
+        }
+
+    async def drift_of_layer(
+        self, model: Model, watch: Watch, name: str, seconds: float | None
+    ) -> dict[str, object]:
+        """One layer's channels in the last `seconds`, over all workers; KeyError."""
+        _, merged, window_s = await self._merged(model, watch, seconds)
+        return {
+            "model_name": model.name,
+            "model_version": str(model.version),
+            **describe_layer(merged, watch.baseline, watch.level, name),
+            "window_s": window_s,
+        }
+
+    async def drift_history(self, model: Model, watch: Watch) -> dict[str, object]:
+        """Every window that is kept, over all workers, each judged by itself."""
+        now, steps = time.time(), {}
+        version = str(model.version)
+        others = await self._peers.ask(
+            _DRIFT_TIMEOUT_S, do="history", name=model.name, version=version
+        )
+        for plain in chain(self._kept(watch, now), *(kept for kept in others.values() if kept)):
+            stretch = from_plain(plain)
+            if (known := steps.setdefault(stretch.layers.started, stretch)) is not stretch:
+                known.merge(stretch)
+        stretches = [steps[started] for started in sorted(steps)]
+        limits = watch.watcher.limits
+        return {
+            "model_name": model.name,
+            "model_version": version,
+            "step_s": limits.step_s,
+            "steps": limits.steps,
+            **await asyncio.to_thread(describe_history, stretches, watch.baseline, watch.level),
+        }
+
+    async def _merged(
+        self, model: Model, watch: Watch, seconds: float | None
+    ) -> tuple[list[dict[str, Any]], Stretch, float]:
+        """What each worker has seen, all of it merged, and the seconds since it began."""
         now = time.time()
         own = self._seen(watch, now, seconds)
         others = await self._peers.ask(
@@ -84,14 +133,7 @@ class Control:
         for other in seen[1:]:
             merged.merge(from_plain(other["stretch"]))
         started = min(one["stretch"]["layers"]["started"] for one in seen)
-        return {
-            "model_name": model.name,
-            "model_version": str(model.version),
-            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
-            "dropped": sum(one["dropped"] for one in seen),
-            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
-            "window_s": max(0.0, now - started),
-        }
+        return seen, merged, max(0.0, now - started)
 
     async def reset_drift(self, model: Model) -> None:
         """Begins a new window in all workers."""
@@ -126,7 +168,7 @@ class Control:
     async def _answer(self, question: dict[str, str]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
-        if question["do"] in ("drift", "reset"):
+        if question["do"] in ("drift", "history", "reset"):
             return self._answer_drift(question)
         if question["do"] == "statistics":
             return self._statistics()
@@ -147,6 +189,8 @@ class Control:
         if question["do"] == "reset":
             watch.monitor.reset()
             return None
+        if question["do"] == "history":
+            return self._kept(watch, time.time())
         seconds = float(question["seconds"]) if question["seconds"] else None
         return self._seen(watch, time.time(), seconds)
 
@@ -157,6 +201,9 @@ class Control:
             "dropped": monitor.dropped,
             "first_nonfinite": monitor.first_nonfinite,
         }
+
+    def _kept(self, watch: Watch, now: float) -> list[dict[str, Any]]:
+        return [to_plain(stretch) for stretch in watch.monitor.stretches(now)]
 
     def _snapshot(self) -> Snapshot:
         return take_snapshot(self._registry, self._threads, self.responses)

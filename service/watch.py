@@ -12,12 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from service.bundle import Bundle
 from service.drift.baseline import Baseline
 from service.drift.causes import Input, Pictures
+from service.drift.inspection import describe_image
 from service.drift.monitor import Monitor, Sample
 from service.drift.reading import read_baseline, read_input, read_pictures
 from service.errors import FoldserveError
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
 _BURST_S = 2.0  # of CPU time that may be spent at once after a pause, as after a load
 _LOWEST_PRIORITY = 19
+MOST_INSPECTIONS = 8  # at once, of one version in one worker
 
 Arrays = Mapping[str, Array]
 
@@ -66,6 +69,9 @@ class Watch:
     _rows: int = 0
     _probe: OnnxRuntime | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    inspections: threading.Semaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MOST_INSPECTIONS)
+    )
 
     @property
     def baseline(self) -> Baseline:
@@ -96,6 +102,14 @@ class Watch:
             if not np.isfinite(answers[names.mean_square]).all():
                 return layer.name
         return None
+
+    def inspect(self, inputs: Arrays) -> dict[str, Any]:
+        """What one row does to every layer; it is not counted as traffic.
+
+        Runs the probe network at once, in the calling thread, which holds one of `inspections`.
+        """
+        sample = self._sample(inputs, self._run(inputs))
+        return describe_image(sample.means[0], sample.squares[0], self.baseline)
 
     def take_in(self, inputs: Arrays, now: float) -> None:
         """Runs the probe network on sampled rows, and gives the monitor what it says."""

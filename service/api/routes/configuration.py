@@ -16,7 +16,11 @@ router = APIRouter(tags=["Open Inference Protocol V2"])
 
 
 async def configuration(request: Request, model: Model) -> Response:
-    """What clients such as perf_analyzer ask before they send a load."""
+    """What clients such as perf_analyzer ask before they send a load.
+
+    Of a model that takes pictures, the parameter `preprocessing` says, as JSON in a string, how
+    they become its input.
+    """
     free = model.inputs[0].shape[0] == -1
     largest = model.batch_sizes.largest if free else 0
     registry = context_of(request).registry
@@ -31,6 +35,8 @@ async def configuration(request: Request, model: Model) -> Response:
         "response_cache": {"enable": False},
         "model_transaction_policy": {"decoupled": False},
     }
+    if (pictures := model.manifest.preprocessing) is not None:
+        answer["parameters"] = {"preprocessing": {"string_value": pictures.model_dump_json()}}
     if largest > 1:
         answer["dynamic_batching"] = {}
     return json_response(answer)
