@@ -96,7 +96,8 @@ class Control:
 
     async def drift_history(self, model: Model, watch: Watch) -> dict[str, object]:
         """Every window that is kept, over all workers, each judged by itself."""
-        now, steps = time.time(), {}
+        now = time.time()
+        steps: dict[float, Stretch] = {}
         version = str(model.version)
         others = await self._peers.ask(
             _DRIFT_TIMEOUT_S, do="history", name=model.name, version=version

@@ -49,7 +49,6 @@ class Classes(_Schema):
 
     live: list[int]
     baseline: list[int]
-    labels: list[str] | None = Field(description="Names of the classes, where they have any.")
 
 
 class DriftBaseline(_Schema):

@@ -14,6 +14,7 @@ from service.api.routes import (
     predict,
     repository,
     statistics,
+    web,
 )
 
 ROUTERS = (
@@ -27,4 +28,5 @@ ROUTERS = (
     repository.router,
     logging.router,
     metrics.router,
+    web.router,
 )

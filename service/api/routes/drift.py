@@ -35,10 +35,8 @@ async def drift(request: Request, model: Model) -> Response:
     significances are in units of the threshold. An alarm needs both.
     """
     watch, seconds = watch_of(model), _window(request)
-    report = await context_of(request).control.drift(model, watch, seconds)
-    if isinstance(classes := report["classes"], dict):
-        classes["labels"] = model.manifest.labels
-    return json_response(report)
+    control = context_of(request).control
+    return json_response(await control.drift(model, watch, seconds))
 
 
 async def drift_layer(request: Request, model: Model) -> Response:
