@@ -62,7 +62,7 @@ def test_what_cannot_be_shown_is_said(open_page: Open, models: Path) -> None:
         expect(page.locator("#verdict .diagnosis")).to_contain_text("has no baseline")
         page.get_by_role("button", name="torn").click()
         expect(page.locator("#empty")).to_contain_text("torn · version 1 is not served")
-        expect(page.locator("#empty")).to_contain_text("expected SHA-256")
+        expect(page.locator("#empty")).to_contain_text("model.onnx: expected 74 bytes, got 4")
         expect(page.locator("#service")).to_contain_text("2 of 3 versions served")
 
 

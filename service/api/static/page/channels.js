@@ -1,14 +1,13 @@
 // The channels of a layer as a table that has elements only for the rows in sight.
 
-import { h, svg } from "./dom.js";
-import { figure } from "./format.js";
+import { h, say, svg } from "./dom.js";
+import { cell, figure } from "./format.js";
 
 const ROW = 32; // pixels; the style sheet has the same
+const IN_SIGHT = 10;
 const BEYOND = 6; // rows above and below those in sight
-const COLUMNS = [
-  ["Channel"], ["Mean ± σ"], ["Mean", "live, baseline"], ["σ", "live, baseline"], ["γ"], ["β"],
-  ["Contribution"],
-];
+const COLUMNS = ["Channel", "Mean ± σ", "Mean", "σ", "γ", "β", "Contribution"];
+const OF = [2, 3]; // those that say of what they are
 
 const SORTS = {
   contribution: (one) => one.contribution ?? 0,
@@ -16,15 +15,16 @@ const SORTS = {
   channel: (one) => -one.channel,
 };
 
-/** A table in `place`: `show(channels)` fills it, `order(name)` sorts it. */
+/** A table in `place`: `show(channels, of)` fills it, `order(name)` sorts it; `of` says of what
+ * mean and σ are. */
 export function channelList(place) {
   let channels = [];
   let sorted = [];
   let scale = null;
   let by = "contribution";
   const head = h("div", { role: "rowgroup" }, h("div", { role: "row", class: "row head" },
-    ...COLUMNS.map(([name, of], index) => h("span", { role: "columnheader", class: `c${index}` },
-      name, of ? h("span", { class: "of" }, ` ${of}`) : null))));
+    ...COLUMNS.map((name, index) => h("span", { role: "columnheader", class: `c${index}` },
+      name, OF.includes(index) ? h("span", { class: "of" }) : null))));
   const space = h("div", { class: "space", role: "presentation" });
   const body = h("div", { role: "rowgroup", class: "rows", tabindex: "0", "aria-label": "Rows" }, space);
   const table = h("div", {
@@ -43,6 +43,7 @@ export function channelList(place) {
     const value = SORTS[by];
     sorted = [...channels].sort((a, b) => value(b) - value(a) || a.channel - b.channel);
     space.style.height = `${sorted.length * ROW}px`;
+    body.style.height = `${Math.min(sorted.length, IN_SIGHT) * ROW + 2}px`; // and its borders
     table.setAttribute("aria-rowcount", String(sorted.length + 1));
     draw();
   }
@@ -55,7 +56,8 @@ export function channelList(place) {
   }
 
   return {
-    show(fresh) {
+    show(fresh, of) {
+      for (const words of head.querySelectorAll(".of")) say(words, ` ${of}`);
       const other = fresh.length !== channels.length;
       channels = fresh;
       scale = scaleOf(fresh);
@@ -73,17 +75,17 @@ export function channelList(place) {
 function row(one, index, scale) {
   const live = one.liveMean !== null;
   const pair = (now, before) => [
-    h("span", { class: "now" }, live ? figure(now) : "–"), " ",
-    h("span", { class: "before" }, figure(before)),
+    live ? h("span", { class: "now" }, cell(now)) : null, " ",
+    h("span", { class: live ? "before" : "now" }, cell(before)),
   ];
   const cells = [
     [String(one.channel), one.dead ? h("span", { class: "dead" }, "dead") : null],
     [plot(one, scale)],
     pair(one.liveMean, one.mean),
     pair(one.liveStd, one.std),
-    [figure(one.scale)],
-    [figure(one.bias)],
-    [share(one.contribution, scale.contribution), figure(one.contribution)],
+    [cell(one.scale)],
+    [cell(one.bias)],
+    [share(one.contribution, scale.contribution), cell(one.contribution)],
   ];
   const element = h("div", {
     role: "row", class: `row${index % 2 ? " odd" : ""}`, "aria-rowindex": String(index + 2),

@@ -15,12 +15,16 @@ export function figure(value, digits = 3) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size === 0) return "0";
-  if (size < 1e-3 || size >= 1e5) {
-    return value.toExponential(1).replace("-", "−").replace("e+", "e");
+  if (size < 1e-3 || size >= 1e4) {
+    return value.toExponential(1).replaceAll("-", "−").replace("e+", "e");
   }
   const decimals = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
   return value.toFixed(Math.min(decimals, digits)).replace("-", "−");
 }
+
+/** The same in a column: what is smaller than half a thousandth is as good as zero there. */
+export const cell = (value) =>
+  value !== null && value !== undefined && Math.abs(value) < 5e-4 ? "0.000" : figure(value);
 
 /** 0.123 → 12.3 % */
 export const percent = (share) =>
@@ -44,6 +48,9 @@ export const timeWithSeconds = (epoch) => seconds.format(new Date(epoch * 1000))
 
 /** One image, two images. */
 export const images = (n) => `${count(n)} image${n === 1 ? "" : "s"}`;
+
+/** One request, two requests. */
+export const requests = (n) => `${count(n)} request${n === 1 ? "" : "s"}`;
 
 /** The first letter large, and a full stop at the end. */
 export const sentence = (text) =>

@@ -4,6 +4,11 @@ import { h, replace, say } from "./dom.js";
 import { channelList } from "./channels.js";
 import { count, figure, images } from "./format.js";
 
+const FROM = {
+  population: "statistics of the population (Algorithm 2)",
+  "moving average": "statistics of the moving average",
+  model: "statistics as the network's file had them",
+};
 const ORDERS = [
   ["contribution", "contribution to the drift"],
   ["mean", "shift of the mean"],
@@ -40,14 +45,14 @@ export function layerView(section) {
       findings.hidden = !words.findings.length;
       say(note, noteOf(words, drift));
       order.parentElement.hidden = !drift?.channels.contribution;
-      list.show(channelsOf(words, drift));
+      const before = words.baseline ? "baseline" : "frozen";
+      list.show(channelsOf(words, drift), drift?.channels.mean ? `live, ${before}` : before);
     },
   };
 }
 
 function wentTo(words) {
-  const from = words.statistics === "population" ? "the population (Algorithm 2)" : `the ${words.statistics}`;
-  const shape = `${words.operator}, ${count(words.channels)} channels, statistics of ${from}, ε ${figure(words.epsilon)}`;
+  const shape = `${words.operator}, ${count(words.channels)} channels, ${FROM[words.statistics]}, ε ${figure(words.epsilon)}`;
   if (words.folded_into) {
     return [`${shape}. Folded into `, h("code", {}, words.folded_into), " by the rule ",
       h("code", {}, words.rule), "."];

@@ -1,7 +1,7 @@
 // Requests, latency and batch sizes, from counters that only grow: what happened between two looks.
 
 import { h, replace, say, svg } from "./dom.js";
-import { count, figure, latency } from "./format.js";
+import { count, figure, latency, requests } from "./format.js";
 
 const KEPT = 90; // looks
 const PEACE_S = 30; // over which the figures are taken
@@ -26,7 +26,7 @@ export function trafficView(section) {
       const served = look.requests > 0;
       figures.hidden = sizes.hidden = !served;
       const failed = look.failures ? `, ${count(look.failures)} failed` : "";
-      say(note, served ? `${count(look.requests)} requests answered since it was loaded${failed}.`
+      say(note, served ? `${requests(look.requests)} answered since it was loaded${failed}.`
         : `No request has been answered since it was loaded${failed}.`);
       if (!served) return;
       replace(figures, ...figuresOf(looks));

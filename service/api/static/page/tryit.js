@@ -14,7 +14,8 @@ const KINDS = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
 export function tryView(section, onError) {
   const note = h("p", { class: "note" });
   const pad = drawingPad(() => send());
-  const preview = h("img", { class: "preview", alt: "The chosen picture", hidden: true });
+  const preview = h("img", { class: "preview", alt: "The chosen picture", hidden: true,
+    load: () => preview.classList.toggle("small", preview.naturalWidth <= LARGEST_PAD) });
   const file = h("input", { type: "file", id: "file", accept: KINDS, change: () => choose(file.files[0]) });
   const clear = h("button", { type: "button", class: "quiet", click: () => reset() }, "Clear");
   const tools = h("div", { class: "tools" },

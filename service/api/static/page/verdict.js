@@ -39,7 +39,7 @@ export function verdictView(section, onWindow) {
         say(mark, MARKS.insufficient);
         say(word, problem ? "Not watched" : "…");
         say(words, problem ? sentence(problem) : "");
-        replace(cause);
+        cause.hidden = true;
         replace(facts);
         return;
       }
