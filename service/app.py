@@ -69,14 +69,14 @@ def create_app(
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        control = Control(registry, peers or Peers(), threads)
+        control = Control(registry, peers or Peers(), threads, log)
         with (
             closing(watcher),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
         ):
-            context = Context(registry, executor, _limits(settings), control, log)
+            context = Context(registry, executor, _limits(settings), control)
             app.state.context = context
             async with _grpc(settings, context, guard):
                 with _at_work(control, settings.watch_s):
@@ -121,7 +121,9 @@ def _at_work(control: Control, watch_s: float) -> Iterator[None]:
     """The operator is listened to: other workers, SIGHUP, the folder where it is watched."""
     loop = asyncio.get_running_loop()
     control.start()
-    tasks = {loop.create_task(control.watch(watch_s))} if watch_s else set()
+    tasks = {loop.create_task(control.join())}
+    if watch_s:
+        tasks.add(loop.create_task(control.watch(watch_s)))
     main = threading.current_thread() is threading.main_thread()
     if main:
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))

@@ -1,4 +1,4 @@
-"""What an operator does to the whole service: load, unload, look at the folder, read metrics.
+"""What an operator does to the whole service: load, unload, look at the folder, read numbers, log.
 
 What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
 are answered meanwhile.
@@ -8,8 +8,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 from service.drift.monitor import Stretch
 from service.drift.plain import from_plain, to_plain
 from service.drift.report import describe, describe_history, describe_layer
-from service.errors import FoldserveError
+from service.errors import FoldserveError, NotReady
+from service.logs import Log, LogSettings
 from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
 from service.peers import Peers
@@ -27,20 +29,30 @@ from service.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-_METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = 2.0
+_METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
 
 
 class Control:
     """The operator's side of a worker."""
 
-    def __init__(self, registry: Registry, peers: Peers, threads: int) -> None:
+    def __init__(
+        self, registry: Registry, peers: Peers, threads: int, log: Log | None = None
+    ) -> None:
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
+        self._log = log
         self._executor = ThreadPoolExecutor(1, "control")
 
     def start(self) -> None:
         """Begins to listen to the other workers, on the running event loop."""
         self._peers.start(self._answer)
+
+    async def join(self) -> None:
+        """Takes over what was changed in the others since they started: what is logged."""
+        if self._log is not None:
+            answers = await self._peers.ask(_LOG_TIMEOUT_S, do="log", change={})
+            for settings in filter(None, answers.values()):
+                self._log.change(**settings)
 
     async def load(self, name: str) -> None:
         """Loads a model anew; NotFound, LoadFailed. The other workers follow when it succeeds."""
@@ -143,19 +155,39 @@ class Control:
         version = str(model.version)
         await self._peers.ask(_DRIFT_TIMEOUT_S, do="reset", name=model.name, version=version)
 
-    async def statistics(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The statistics extension's document of every version, of all workers together."""
+    async def statistics(self, models: Iterable[Model]) -> list[dict[str, Any]]:
+        """The statistics extension's entry of each version, of all workers together."""
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="statistics")
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for documents in (self._statistics(), *others.values()):
             for name, version, document in documents:
                 known = found.get((name, version))
                 found[name, version] = merge(known, document) if known else document
-        return found
+        keys = [(model.name, str(model.version)) for model in models]
+        return [{"name": n, "version": v, **found[n, v]} for n, v in keys if (n, v) in found]
+
+    @property
+    def log_settings(self) -> LogSettings:
+        """What is logged; NotReady where the log is not the service's own."""
+        return self._own_log().settings
+
+    async def change_log(self, change: dict[str, Any]) -> LogSettings:
+        """Changes fields of the settings in all workers; NotReady as above."""
+        log = self._own_log()
+        log.change(**change)
+        await self._peers.ask(_LOG_TIMEOUT_S, do="log", change=change)
+        return log.settings
 
     def close(self) -> None:
         """Ends the thread."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _own_log(self) -> Log:
+        if self._log is None:
+            raise NotReady(
+                "log: expected the service's own, but it belongs to who runs this process"
+            )
+        return self._log
 
     async def _here(self, change: Callable[..., None], *names: str) -> None:
         loop = asyncio.get_running_loop()
@@ -166,13 +198,15 @@ class Control:
             if fault:
                 logger.error("worker %d: %s of model %s: %s", number, what, name, fault)
 
-    async def _answer(self, question: dict[str, str]) -> object:
+    async def _answer(self, question: dict[str, Any]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
         if question["do"] in ("drift", "history", "reset"):
             return self._answer_drift(question)
         if question["do"] == "statistics":
             return self._statistics()
+        if question["do"] == "log":
+            return self._answer_log(question["change"])
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
@@ -180,7 +214,13 @@ class Control:
             return str(error)
         return None
 
-    def _answer_drift(self, question: dict[str, str]) -> object:
+    def _answer_log(self, change: dict[str, Any]) -> object:
+        if self._log is None:
+            return None
+        self._log.change(**change)
+        return asdict(self._log.settings)
+
+    def _answer_drift(self, question: dict[str, Any]) -> object:
         try:
             watch = self._registry.get(question["name"], question["version"]).watch
         except FoldserveError:  # it is loaded here a little later, or gone a little earlier
