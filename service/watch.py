@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from service.bundle import Bundle
 from service.drift.baseline import Baseline
 from service.drift.causes import Input, Pictures
+from service.drift.inspection import describe_image
 from service.drift.monitor import Monitor, Sample
 from service.drift.reading import read_baseline, read_input, read_pictures
 from service.drift.state import Key, StateFolder
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
 _PAUSES, _PAUSE_S = 5, 0.05  # while requests wait
 _SAVE_S = 30.0  # between two saves of what was seen
+MOST_INSPECTIONS = 8  # at once, of one version in one worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class Watch:
     _probe: OnnxRuntime | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _searching: threading.Lock = field(default_factory=threading.Lock)
+    inspections: threading.Semaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(MOST_INSPECTIONS)
+    )
 
     @property
     def baseline(self) -> Baseline:
@@ -112,6 +118,14 @@ class Watch:
             return None
         finally:
             self._searching.release()
+
+    def inspect(self, inputs: Arrays) -> dict[str, Any]:
+        """What one row does to every layer; it is not counted as traffic.
+
+        Runs the probe network at once, in the calling thread, which holds one of `inspections`.
+        """
+        sample = self._sample(inputs, self._run(inputs))
+        return describe_image(sample.means[0], sample.squares[0], self.baseline)
 
     def take_in(self, inputs: Arrays, now: float) -> None:
         """Runs the probe network on sampled rows, and gives the monitor what it says."""
