@@ -12,6 +12,7 @@ from service.tensors import Array
 Owner = TypeVar("Owner")
 Arrays = Mapping[str, Array]
 
+_LONGEST_WAIT_S = 60.0
 _BURST_S = 2.0  # of processor time that may be spent at once after a pause, as after a load
 
 
@@ -24,12 +25,12 @@ class Budget:
         self._lock = threading.Lock()
 
     def wait_s(self) -> float:
-        """How long until something may be spent; 0 for now."""
+        """How long until something may be spent, or until to ask again; 0 for now."""
         with self._lock:
             now = self._clock()
             self._credit = min(_BURST_S, self._credit + (now - self._before) * self._share)
             self._before = now
-            return max(0.0, -self._credit / self._share)
+            return min(_LONGEST_WAIT_S, max(0.0, -self._credit / self._share))
 
     @contextmanager
     def spending(self) -> Iterator[None]:

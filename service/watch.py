@@ -209,8 +209,9 @@ class Watcher:
         while (item := self._queue.take()) is not None:
             watch, inputs = item
             for chunk in _chunks(inputs):
-                if (wait_s := self._budget.wait_s()) and self._queue.pause(wait_s):
-                    return
+                while wait_s := self._budget.wait_s():
+                    if self._queue.pause(wait_s):
+                        return
                 if self._yields_to_answers(watch):
                     return
                 with self._budget.spending():
