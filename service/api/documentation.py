@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from service.api import drift_schemas, operation_schemas, schemas
@@ -50,6 +50,10 @@ _ANSWERS = (
     operation_schemas.Unloaded,
     drift_schemas.Drift,
     drift_schemas.DriftReset,
+    drift_schemas.Inspection,
+    operation_schemas.RecordingReset,
+    drift_schemas.DriftOfLayer,
+    drift_schemas.DriftHistory,
 )
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -75,10 +79,6 @@ def install(app: FastAPI, guard: Guard) -> None:
         swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
     )
     headers = page_headers(bytes(page.body))
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

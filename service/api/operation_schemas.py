@@ -109,6 +109,12 @@ class VersionPolicy(WireModel):
     specific: dict[Literal["versions"], list[int]] = Field(examples=[{"versions": [1]}])
 
 
+class ConfigParameter(WireModel):
+    """A parameter that Triton leaves to the model."""
+
+    string_value: str
+
+
 class ModelConfig(WireModel):
     """A model in the words of Triton's model configuration."""
 
@@ -122,6 +128,7 @@ class ModelConfig(WireModel):
     dynamic_batching: DynamicBatching | None = None
     response_cache: ResponseCache
     model_transaction_policy: TransactionPolicy
+    parameters: dict[str, ConfigParameter] | None = None
 
 
 class RepositoryIndexRequest(WireModel):
@@ -171,3 +178,10 @@ class Unloaded(WireModel):
 
     name: str = Field(examples=["digits"])
     unload: Literal[True]
+
+
+class RecordingReset(WireModel):
+    """A new sample has begun."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])

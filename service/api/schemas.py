@@ -113,7 +113,8 @@ class ResponseOutput(WireModel):
 
 
 class InferResponse(WireModel):
-    """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`."""
+    """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`;
+    nonfinite_layer of the first layer, in network order, in which they were."""
 
     id: str | None = None
     model_name: str = Field(examples=["digits"])
@@ -139,6 +140,7 @@ class LabelledPrediction(WireModel):
     label: str | None = Field(examples=["seven"])
     index: int | None = Field(examples=[7])
     probability: float | None = Field(examples=[0.98])
+    error: str | None = Field(None, description="Only where the output is not finite.")
 
 
 Prediction = (
@@ -155,10 +157,12 @@ Prediction = (
 
 
 class PredictResponse(WireModel):
-    """One prediction a row: labelled, or else the output's list, or lists by output name."""
+    """One prediction a row: labelled, or else the output's list, or lists by output name. The
+    parameters are there where values are not finite, as in the answer to an inference."""
 
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
+    parameters: Parameters = Field(default={})
     predictions: list[
         LabelledPrediction
         | list[LabelledPrediction]
@@ -211,7 +215,7 @@ class LayerWords(WireModel):
     epsilon: float = Field(examples=[1e-05])
     momentum: float | None = Field(examples=[0.1])
     count: int | None = Field(examples=[938])
-    statistics: Literal["population", "moving average", "model"]
+    statistics: Literal["population", "moving average", "re-calibrated", "model"]
     folded_into: str | None = Field(examples=["/features/features.0/Conv"])
     rule: str | None = Field(examples=["conv"])
     refusal: str | None = Field(examples=[None])

@@ -82,7 +82,7 @@ def test_the_memory_of_a_large_run_can_be_given_back() -> None:
         helper.make_node("Neg", ["x"], ["a"]),
         helper.make_node("ReduceMax", ["a"], ["y"], keepdims=0),
     ]
-    wide = (TensorProto.FLOAT, ["N", 2**18])
+    wide: tuple[int, list[int | str]] = (TensorProto.FLOAT, ["N", 2**18])
     model = graph(nodes, {"x": wide}, {"y": (TensorProto.FLOAT, [])})
     runtime, rows = OnnxRuntime(model, threads=1), np.zeros((64, 2**18), np.float32)
     runtime.run({"x": rows[:1]})  # what the first run takes is kept
