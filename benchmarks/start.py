@@ -5,7 +5,7 @@
 Starts `python -m service` on a free port, once to have its files in the system's cache and then as
 often as asked, with one worker and with two in turn. Prints medians: seconds from the start until
 it is ready and until the first prediction has come, and the memory of the processes that serve,
-resident (RSS) and with what is shared counted in parts (PSS), idle and after requests.
+resident (RSS) and with what is shared counted in parts (PSS), when ready and after requests.
 """
 
 import argparse
@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT)]
 
 from tests.servers import address_of, ending_processes, poll, spawn  # noqa: E402
 
-WORKERS, CLIENTS, SETTLED_S = (1, 2), 8, 1.0
+WORKERS, CLIENTS = (1, 2), 8
 READY, INFER = "/v2/health/ready", "/v2/models/mnist-cnn/infer"
 TENSOR = {"name": "image", "shape": [1, 1, 28, 28], "datatype": "FP32", "data": [0.5] * 784}
 BODY = json.dumps({"inputs": [TENSOR]}).encode()
@@ -77,10 +77,10 @@ def measure(models: str, workers: int, requests: int) -> list[float]:
         port = int(address_of(process).rpartition(":")[2])
         poll(lambda: ready(port), "readiness")
         ready_s = time.perf_counter() - began
-        assert ask(port), "expected a prediction"
-        prediction_s = time.perf_counter() - began
-        time.sleep(SETTLED_S)
         idle = memory(process.pid, workers)
+        asked = time.perf_counter()
+        assert ask(port), "expected a prediction"
+        prediction_s = ready_s + time.perf_counter() - asked
         with ThreadPoolExecutor(CLIENTS) as executor:
             shares = [requests // CLIENTS] * CLIENTS
             assert all(executor.map(ask, [port] * CLIENTS, shares)), "expected predictions"
