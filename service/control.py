@@ -150,7 +150,8 @@ class Control:
         if question["do"] == "statistics":
             return self._statistics()
         if question["do"] in ("write-recordings", "forget-recording"):
-            return await self._answer_recording(question)
+            await self._answer_recording(question)
+            return None
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
