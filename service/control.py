@@ -1,47 +1,64 @@
-"""What an operator does to the whole service: load, unload, look at the folder, read metrics.
+"""What an operator does to the whole service: load, unload, look at the folder, read numbers, log.
 
 What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
-are answered meanwhile.
+are answered meanwhile. `traffic` is the part that judges what the models are asked.
 """
 
 import asyncio
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from service.drift.plain import from_plain, to_plain
-from service.drift.report import describe
-from service.errors import FoldserveError
+from service.alarms import Alarms
+from service.errors import FoldserveError, NotReady
+from service.logs import Log, LogSettings
 from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
 from service.peers import Peers
 from service.recording import Recorder, Recording
 from service.registry import Registry
 from service.statistics import merge
-from service.watch import Watch
+from service.traffic import QUESTIONS, Traffic
 
 logger = logging.getLogger(__name__)
 
-_METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = 2.0
+_METRICS_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
 _RECORDING_TIMEOUT_S = 30.0  # files are written
 
 
 class Control:
     """The operator's side of a worker."""
 
-    def __init__(self, registry: Registry, peers: Peers, threads: int, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        peers: Peers,
+        threads: int,
+        recorder: Recorder,
+        log: Log | None = None,
+        alarms: Alarms | None = None,
+    ) -> None:
+        """`alarms` are told of the drift of every version, by one of the workers."""
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
-        self._recorder = recorder
+        self._recorder, self._log = recorder, log
+        self.traffic = Traffic(registry, peers, alarms or Alarms())
         self._executor = ThreadPoolExecutor(1, "control")
 
     def start(self) -> None:
         """Begins to listen to the other workers, on the running event loop."""
         self._peers.start(self._answer)
+
+    async def join(self) -> None:
+        """Takes over what was changed in the others since they started: what is logged."""
+        if self._log is not None:
+            answers = await self._peers.ask(_LOG_TIMEOUT_S, do="log", change={})
+            for settings in filter(None, answers.values()):
+                self._log.change(**settings)
 
     async def load(self, name: str) -> None:
         """Loads a model anew; NotFound, LoadFailed. The other workers follow when it succeeds."""
@@ -87,51 +104,40 @@ class Control:
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 
-    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, object]:
-        """The drift of a version in the last `seconds`, over all workers."""
-        now = time.time()
-        own = self._seen(watch, now, seconds)
-        others = await self._peers.ask(
-            _DRIFT_TIMEOUT_S,
-            do="drift",
-            name=model.name,
-            version=str(model.version),
-            seconds="" if seconds is None else str(seconds),
-        )
-        seen = [own, *(answer for answer in others.values() if answer)]
-        merged = from_plain(own["stretch"])
-        for other in seen[1:]:
-            merged.merge(from_plain(other["stretch"]))
-        started = min(one["stretch"]["layers"]["started"] for one in seen)
-        return {
-            "model_name": model.name,
-            "model_version": str(model.version),
-            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
-            "dropped": sum(one["dropped"] for one in seen),
-            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
-            "window_s": max(0.0, now - started),
-        }
-
-    async def reset_drift(self, model: Model) -> None:
-        """Begins a new window in all workers."""
-        if model.watch is not None:
-            model.watch.monitor.reset()
-        version = str(model.version)
-        await self._peers.ask(_DRIFT_TIMEOUT_S, do="reset", name=model.name, version=version)
-
-    async def statistics(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """The statistics extension's document of every version, of all workers together."""
+    async def statistics(self, models: Iterable[Model]) -> list[dict[str, Any]]:
+        """The statistics extension's entry of each version, of all workers together."""
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="statistics")
         found: dict[tuple[str, str], dict[str, Any]] = {}
         for documents in (self._statistics(), *others.values()):
             for name, version, document in documents:
                 known = found.get((name, version))
                 found[name, version] = merge(known, document) if known else document
-        return found
+        keys = [(model.name, str(model.version)) for model in models]
+        return [{"name": n, "version": v, **found[n, v]} for n, v in keys if (n, v) in found]
+
+    @property
+    def log_settings(self) -> LogSettings:
+        """What is logged; NotReady where the log is not the service's own."""
+        return self._own_log().settings
+
+    async def change_log(self, change: dict[str, Any]) -> LogSettings:
+        """Changes fields of the settings in all workers; NotReady as above."""
+        log = self._own_log()
+        log.change(**change)
+        await self._peers.ask(_LOG_TIMEOUT_S, do="log", change=change)
+        return log.settings
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Ends the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self.traffic.close()
+
+    def _own_log(self) -> Log:
+        if self._log is None:
+            raise NotReady(
+                "log: expected the service's own, but it belongs to who runs this process"
+            )
+        return self._log
 
     async def _here(self, change: Callable[..., None], *names: str) -> None:
         loop = asyncio.get_running_loop()
@@ -142,13 +148,15 @@ class Control:
             if fault:
                 logger.error("worker %d: %s of model %s: %s", number, what, name, fault)
 
-    async def _answer(self, question: dict[str, str]) -> object:
+    async def _answer(self, question: dict[str, Any]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
-        if question["do"] in ("drift", "reset"):
-            return self._answer_drift(question)
+        if question["do"] in QUESTIONS:
+            return self.traffic.answer(question)
         if question["do"] == "statistics":
             return self._statistics()
+        if question["do"] == "log":
+            return self._answer_log(question["change"])
         if question["do"] in ("write-recordings", "forget-recording"):
             await self._answer_recording(question)
             return None
@@ -158,6 +166,12 @@ class Control:
         except FoldserveError as error:
             return str(error)
         return None
+
+    def _answer_log(self, change: dict[str, Any]) -> object:
+        if self._log is None:
+            return None
+        self._log.change(**change)
+        return asdict(self._log.settings)
 
     async def _answer_recording(self, question: dict[str, str]) -> None:
         if question["do"] == "write-recordings":
@@ -170,29 +184,8 @@ class Control:
         if recording is not None:
             await self._here(recording.forget)
 
-    def _answer_drift(self, question: dict[str, str]) -> object:
-        try:
-            watch = self._registry.get(question["name"], question["version"]).watch
-        except FoldserveError:  # it is loaded here a little later, or gone a little earlier
-            return None
-        if watch is None:
-            return None
-        if question["do"] == "reset":
-            watch.monitor.reset()
-            return None
-        seconds = float(question["seconds"]) if question["seconds"] else None
-        return self._seen(watch, time.time(), seconds)
-
-    def _seen(self, watch: Watch, now: float, seconds: float | None) -> dict[str, Any]:
-        monitor = watch.monitor
-        return {
-            "stretch": to_plain(monitor.read(now, seconds)),
-            "dropped": monitor.dropped,
-            "first_nonfinite": monitor.first_nonfinite,
-        }
-
     def _snapshot(self) -> Snapshot:
-        return take_snapshot(self._registry, self._threads, self.responses)
+        return take_snapshot(self._registry, self._threads, self.responses, self.traffic.alarms)
 
     def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
         models = [entry.model for entry in self._registry.index() if entry.model is not None]

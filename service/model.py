@@ -89,15 +89,17 @@ class Model:
         *,
         priority: int = 0,
         timeout_s: float | None = None,
+        watched: bool = True,
     ) -> dict[str, Array]:
         """Every output by name for validated inputs.
 
         `priority` is that of the protocol's schedule policy: 1 is the highest, and 0 stands for
         the default, 2. The run must begin within `timeout_s`. Raises InferenceFailed, QueueFull,
-        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run.
+        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run. What is not
+        traffic is not `watched` for drift.
         """
         outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
-        if self.watch is not None:
+        if watched and self.watch is not None:
             self.watch.offer(inputs)
         if self.recording is not None:
             self.recording.offer(inputs)
@@ -143,7 +145,7 @@ def load_model(
         statistics,
         threads if wide else 1,
         phases,
-        None if watcher is None else watcher.watch(bundle),
+        None if watcher is None else watcher.watch(bundle, lambda: batcher.waiting_rows > 0),
         None if recorder is None else recorder.record(bundle.manifest),
     )
     _log(model, phases)

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.threads import available_cpus
@@ -114,6 +115,18 @@ class Settings(BaseSettings):
     drift_alpha: float = Field(
         0.01, gt=0, lt=0.5, description="Probability of an alarm where nothing has moved."
     )
+    drift_check_s: float = Field(
+        10,
+        ge=0.1,
+        le=3600,
+        description="How often the traffic is looked at for alarms and metrics.",
+    )
+    drift_webhook: SecretStr = Field(
+        _NO_SECRET, description="Address that is told (HTTP POST) when drift begins and ends."
+    )
+    drift_state: Path | None = Field(
+        None, description="Folder in which what was seen outlives a restart; none: it does not."
+    )
     record: Path | None = Field(
         None, description="Folder to keep a sample of the inputs in: data of users; none: nowhere."
     )
@@ -130,6 +143,16 @@ class Settings(BaseSettings):
         Field("text", description="Form of the log: lines of text, or an object a line.")
     )
     access_log: bool = Field(False, description="Whether every request is logged.")
+
+    @field_validator("drift_webhook")
+    @classmethod
+    def _is_address(cls, address: SecretStr) -> SecretStr:
+        parts = urlsplit(address.get_secret_value())
+        if address.get_secret_value() and (
+            parts.scheme not in ("http", "https") or not parts.hostname
+        ):
+            raise ValueError("expected an address as http://host/path or https://host/path")
+        return address
 
     @property
     def max_body_bytes(self) -> int:

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.control import Control
-from service.logs import Log
 from service.registry import Registry
 
 
@@ -38,7 +37,6 @@ class Context:
     executor: Executor
     limits: Limits
     control: Control
-    log: Log | None = None
 
 
 def context_of(request: Request) -> Context:

@@ -128,6 +128,8 @@ def answer_to(error: FoldserveError, scope: Scope) -> Response:
     """The answer to a request that failed with this error."""
     kinds, status = type(error).__mro__, status_of(error)
     headers = next((_HEADERS[kind] for kind in kinds if kind in _HEADERS), None)
+    if isinstance(error, KeyMissing) and (b"sec-fetch-dest", b"empty") in scope["headers"]:
+        headers = {"WWW-Authenticate": "Bearer"}  # a page's script asks: no dialogue of the browser
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)
     if isinstance(error, QueueFull):

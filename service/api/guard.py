@@ -1,7 +1,8 @@
 """Who may ask for what: keys, deny by default, and the routes that only an administrator opens.
 
-Every path is closed unless this file opens it: with keys set, all but the two health routes asks
-for one. Keys are compared as digests, in constant time, all of them every time.
+Every path is closed unless this file opens it: with keys set, all but the two health routes and the
+files of the page asks for one. Keys are compared as digests, in constant time, all of them every
+time.
 """
 
 import base64
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from service.errors import FoldserveError, Forbidden, KeyMissing
 
 PROBES = ("/v2/health/live", "/v2/health/ready")
+# The page holds nothing: it asks for a key, and sends it with what it reads.
+_PAGE = re.compile(r"/(?:page/[a-z]+\.[a-z]+)?")
 # Routes that change what is served, for everybody, and one that hands out what others have sent.
 _ADMIN = {
     "POST": re.compile(
@@ -81,7 +84,7 @@ def is_administration(method: str, path: str) -> bool:
 
 def is_open(path: str) -> bool:
     """Whether the route never asks for a key."""
-    return path in PROBES
+    return path in PROBES or _PAGE.fullmatch(path) is not None
 
 
 def digests(keys: Iterable[str]) -> frozenset[bytes]:

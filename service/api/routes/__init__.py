@@ -7,6 +7,7 @@ from service.api.routes import (
     configuration,
     drift,
     inference,
+    inspect,
     logging,
     metrics,
     normalization,
@@ -14,6 +15,7 @@ from service.api.routes import (
     recording,
     repository,
     statistics,
+    web,
 )
 
 ROUTERS = (
@@ -21,10 +23,12 @@ ROUTERS = (
     inference.router,
     configuration.router,
     predict.router,
+    inspect.router,
     normalization.router,
     drift.router,
     recording.router,
     repository.router,
     logging.router,
     metrics.router,
+    web.router,
 )

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from service.api.guard import PROBES, Guard, digests
+from service.api.guard import PROBES, Guard, digests, is_open
 from service.api.routes import ROUTERS
 from service.app import create_app
 from service.settings import BadSettings, Settings
@@ -44,7 +44,7 @@ def paths() -> list[tuple[str, str]]:
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     ]
-    more = ["/", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/nowhere", "//", "/v2/"]
+    more = ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/nowhere", "/v2/"]
     return [*found, *(("GET", path) for path in more)]
 
 
@@ -63,7 +63,7 @@ def test_every_route_but_health_asks_for_a_key(
     locked: httpx.Client, method: str, path: str
 ) -> None:
     answer = locked.request(method, path)
-    if path in PROBES:
+    if path in (*PROBES, "/"):  # the page is served, and asks for the key itself
         assert answer.status_code == 200
         return
     assert answer.status_code == 401
@@ -188,6 +188,24 @@ def test_cors_is_off_unless_an_origin_is_named(client: httpx.Client, tmp_path: P
         refused = open_.get("/v2", headers={"origin": "https://page.example"})
         assert refused.status_code == 401
         assert refused.headers["access-control-allow-origin"] == "https://page.example"
+
+
+def test_the_page_is_open_and_what_resembles_it_is_not(locked: httpx.Client) -> None:
+    for path in ("/", "/page/app.js", "/page/style.css", "/page/icon.svg"):
+        assert locked.get(path).status_code == 200
+    for path in ("/page", "/page/", "/page/x/app.js", "/page/%2e%2e/app.js", "/page/app.js/"):
+        assert locked.get(path).status_code == 401, path
+    assert not is_open("//")
+
+
+def test_scripts_of_a_page_are_not_interrupted_by_the_browsers_own_dialogue(
+    locked: httpx.Client,
+) -> None:
+    """A browser that is offered Basic asks its user, also where a script could tell him better."""
+    asked = locked.get("/v2", headers={"sec-fetch-dest": "empty"})
+    assert asked.headers["www-authenticate"] == "Bearer"
+    opened = locked.get("/docs", headers={"sec-fetch-dest": "document"})
+    assert "Basic" in opened.headers["www-authenticate"]
 
 
 def test_pages_forbid_what_they_do_not_need(client: httpx.Client) -> None:
