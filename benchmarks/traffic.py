@@ -45,9 +45,8 @@ def main() -> None:
     rows = slice(2 * arguments.first + 1, 2 * (arguments.first + arguments.images), 2)
     right = 0
     for pixels, label in zip(data.test_images[rows], data.test_labels[rows], strict=True):
-        brighter = np.minimum(pixels.astype(int) + round(255 * arguments.brighter), 255).astype(
-            np.uint8
-        )
+        light = pixels.astype(int) + round(255 * arguments.brighter)
+        brighter = np.minimum(light, 255).astype(np.uint8)
         file = io.BytesIO()
         Image.fromarray(brighter).save(file, "PNG")
         (prediction,) = post(f"{place}/predict", file.getvalue())["predictions"]  # type: ignore[misc]

@@ -89,8 +89,8 @@ def _too_many_outliers(window: Window, baseline: Baseline, level: float) -> bool
 
 
 def _at_least(successes: int, trials: int, beta: tuple[float, float]) -> float:
-    """P(X ≥ successes) for X beta-binomial: where k of N images are beyond a limit, the share of all
-    has the distribution Beta(k + 1, N - k). For a large N, X is binomial."""
+    """P(X ≥ successes) for X beta-binomial: where k of N images are beyond a limit, the share of
+    all has the distribution Beta(k + 1, N - k). For a large N, X is binomial."""
     a, b = beta
     below = 0.0
     for k in range(successes):

@@ -23,7 +23,8 @@ class Digits:
 
     def bright(self, rows: slice) -> Bytes:
         """By a fifth of the range."""
-        return (np.minimum(self.images[rows].astype(np.int64) + 51, 255)).astype(np.uint8)
+        brighter: Bytes = np.minimum(self.images[rows].astype(np.int64) + 51, 255).astype(np.uint8)
+        return brighter
 
     def first_half(self, count: int) -> NDArray[np.intp]:
         """Images of the digits 0 to 4."""
