@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from service.api.numbers import Numbers
 from service.errors import InvalidRequest, shorten
 from service.tensors import Array, TensorSpec, check_count, check_finite
 
@@ -27,6 +28,10 @@ _LENGTH = struct.Struct("<I")  # before each element of BYTES
 
 def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     """The array of `shape` that flat or nested `data` holds; InvalidRequest names the fault."""
+    if isinstance(data, Numbers):
+        if (array := _from_numbers(spec, shape, data)) is not None:
+            return array
+        data = data.plain()
     if not isinstance(data, list):
         raise InvalidRequest(
             f"input '{spec.name}': expected a list as 'data', got {json_kind(data)}"
@@ -38,6 +43,15 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     array = _convert(spec, shape, flat).reshape(shape)
     check_finite(spec.name, array)
     return array
+
+
+def _from_numbers(spec: TensorSpec, shape: tuple[int, ...], data: Numbers) -> Array | None:
+    """None for all that is not right: it is looked at again, to say what it is."""
+    if spec.dtype.kind != "f" or (wide := data.floats()) is None or len(wide) != prod(shape):
+        return None
+    with np.errstate(over="ignore"):
+        array: Array = wide.astype(spec.dtype).reshape(shape)
+    return array if np.isfinite(array).all() else None
 
 
 def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Array:
@@ -52,7 +66,9 @@ def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Arr
         )
     if spec.datatype == "BOOL" and np.any(np.frombuffer(raw, np.uint8) > 1):
         raise InvalidRequest(f"input '{spec.name}': expected bytes of 0 or 1, got others")
-    array: Array = np.require(np.frombuffer(raw, spec.dtype), requirements="A").reshape(shape)
+    array: Array = np.frombuffer(raw, spec.dtype).reshape(shape)
+    if not array.flags.aligned:
+        array = array.copy()
     check_finite(spec.name, array)
     return array
 
@@ -115,9 +131,10 @@ def _convert(spec: TensorSpec, shape: tuple[int, ...], flat: list[Any]) -> Array
     wide = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
         array = wide.astype(spec.dtype)
-    overflowed = np.isinf(array) & np.isfinite(wide)
-    if overflowed.any():
-        raise _out_of_range(spec, shape, flat, int(np.argmax(overflowed)))
+    if not np.isfinite(array).all():
+        overflowed = np.isinf(array) & np.isfinite(wide)
+        if overflowed.any():
+            raise _out_of_range(spec, shape, flat, int(np.argmax(overflowed)))
     return array
 
 
