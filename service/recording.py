@@ -1,8 +1,7 @@
 """A sample of the inputs that were answered, kept in a folder: what re-calibration needs.
 
 Off unless a folder is set: inputs are data of the users. Each worker has a file for each version,
-which outlives it. The way of an answer has only one append to a queue; a thread does
-the rest.
+which outlives it. The way of an answer has only one append to a queue; a thread does the rest.
 """
 
 import logging

@@ -30,7 +30,8 @@ def test_the_health_check_loads_no_framework() -> None:
 def test_folding_works_without_pytorch() -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import training.bundle, training.cli.fold, training.probe; print('works')"
+        "import training.bundle, training.cli.fold, training.probe, training.recalibrate\n"
+        "import training.cli.recalibrate, training.recalibrate.data; print('works')"
     )
     assert _python(code).strip() == "works"
 

@@ -82,17 +82,22 @@ def _by_depth(scores: tuple[LayerScore, ...]) -> str:
 def _too_many_outliers(window: Window, baseline: Baseline, level: float) -> bool:
     """Whether so many would be seen by chance less often than `level`."""
     excess = window.outliers / window.rows - baseline.image_rate
+    beyond = baseline.image_rate * baseline.images
     return excess > _LEAST_EXCESS and (
-        _at_least(window.outliers, window.rows, baseline.image_rate) < level
+        _at_least(window.outliers, window.rows, (beyond + 1, baseline.images - beyond)) < level
     )
 
 
-def _at_least(successes: int, trials: int, rate: float) -> float:
-    """P(X ≥ successes) for X binomial."""
-    if rate <= 0:
-        return float(successes == 0)
+def _at_least(successes: int, trials: int, beta: tuple[float, float]) -> float:
+    """P(X ≥ successes) for X beta-binomial: where k of N images are beyond a limit, the share of
+    all has the distribution Beta(k + 1, N - k). For a large N, X is binomial."""
+    a, b = beta
     below = 0.0
     for k in range(successes):
         ways = math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1)
-        below += math.exp(ways + k * math.log(rate) + (trials - k) * math.log1p(-rate))
+        below += math.exp(ways + _log_beta(k + a, trials - k + b) - _log_beta(a, b))
     return max(0.0, 1 - below)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

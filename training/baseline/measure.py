@@ -19,6 +19,7 @@ DEFAULT_FLOOR, LEAST_FLOOR = 0.1, 0.05
 BLOCK = 100  # images whose shift from all others is taken as natural
 FLOOR_QUANTILE, DISTANCE_QUANTILE = 0.99, 0.999
 _LEAST_LIMIT = 1e-6
+_PARTS = 10  # each of which is compared with the others
 IMAGE_RATE = 0.01  # of the reference images themselves that are called outliers
 LEVEL = 0.01  # of false alarms, for which windows are calibrated
 WINDOW_SIZES = {5: 4_000, 10: 4_000, 20: 4_000, 50: 1_000, 100: 1_000, 300: 1_000}  # how many
@@ -169,11 +170,16 @@ def _with_floors(baseline: Baseline, rows: ProbeRows) -> tuple[LayerBaseline, ..
 
 
 def _image_limit(baseline: Baseline, rows: ProbeRows) -> float:
-    """What 99 % of the images' unlikeness stays below."""
-    unlikeness = baseline.unlikeness(_joined(baseline, rows.means))
+    """What 99 % of the images' unlikeness stays below, each against the distances of others: among
+    the few images that a small baseline has, a layer's largest distance is one of its own."""
+    watched = [layer for layer in baseline.layers if layer.distance > 0]
+    if not watched:
+        return _LEAST_LIMIT
+    distances = np.stack([x.distances(rows.means[x.name].astype(float)) for x in watched], axis=1)
+    unlikeness = np.empty(len(distances))
+    parts = np.arange(len(distances)) % _PARTS
+    for part in range(_PARTS):
+        own = parts == part
+        limits = np.quantile(distances[~own], DISTANCE_QUANTILE, axis=0)
+        unlikeness[own] = (distances[own] / np.maximum(limits, _LEAST_LIMIT)).max(axis=1)
     return max(float(np.quantile(unlikeness, 1 - IMAGE_RATE)), _LEAST_LIMIT)
-
-
-def _joined(baseline: Baseline, rows: Mapping[str, Rows]) -> Rows:
-    """All layers' channels, one layer after another, [N, channels]."""
-    return np.concatenate([rows[layer.name] for layer in baseline.layers], axis=1)

@@ -83,15 +83,15 @@ def label_shift(
     baseline; `classes` counts those.
 
     The distance is half the sum of the differences between the shares (total variation), against
-    what two samples of one mix would have. It is the new network that is asked: the old one is
-    wrong on a domain that it was not normalized for.
+    what it would be if the images had been dealt out at random between the two (a permutation
+    test). It is the new network that is asked: the old one is wrong on a domain that it was not
+    normalized for.
     """
-    live = np.bincount(predicted, minlength=len(classes)).astype(np.float64)
-    known = np.asarray(classes, np.float64)
-    random = np.random.default_rng(_SEED)
-    mix = (live + known) / (live.sum() + known.sum())
-    drawn = [random.multinomial(int(n.sum()), mix, _DRAWS) / n.sum() for n in (live, known)]
-    chance = np.abs(drawn[0] - drawn[1]).sum(axis=1) / 2
+    live = np.bincount(predicted, minlength=len(classes))
+    known = np.asarray(classes, np.int64)
+    random, both = np.random.default_rng(_SEED), live + known
+    drawn = random.multivariate_hypergeometric(both, live.sum(), _DRAWS, method="marginals")
+    chance = np.abs(drawn / live.sum() - (both - drawn) / known.sum()).sum(axis=1) / 2
     share, expected = live / live.sum(), known / known.sum()
     distance = float(np.abs(share - expected).sum() / 2)
     likely = float(np.quantile(chance, 1 - LEVEL))

@@ -7,7 +7,8 @@ import numpy as np
 from training.fold.affine import Float64
 
 _STARTS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)  # shares of the lower component
-_ROUNDS = 100
+_ROUNDS = 50
+_SAME = 1e-12  # variance of what is one number
 _LEAST_SPREAD = 1e-3  # of a component, as a share of the whole variance: no spikes on one number
 
 
@@ -28,7 +29,9 @@ def two_components(values: Float64) -> Two:
     D is that of Ashman, Bird & Zepf 1994. `values` [n], two or more.
     """
     ordered = np.sort(values)
-    whole = max(float(ordered.var()), 1e-12)
+    whole = float(ordered.var())
+    if whole < _SAME:
+        return Two(share=0.0, apart=0.0, gain=0.0)
     fits = (_fit(ordered, max(1, int(share * len(ordered))), whole) for share in _STARTS)
     likelihood, weights, means, variances = max(fits, key=lambda fit: fit[0])
     single = -0.5 * (np.log(whole) + 1)

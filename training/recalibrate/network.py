@@ -45,7 +45,9 @@ class Network:
             self.model.CopyFrom(model)
         if not self.layers:
             raise UnusableInput("expected a network with BatchNormalization layers, got none")
-        self._nodes = {node.output[0]: node for node in self.model.graph.node if node.output}
+        self._nodes: dict[str, onnx.NodeProto] = {
+            node.output[0]: node for node in self.model.graph.node if node.output
+        }
 
     def node(self, layer: Layer) -> onnx.NodeProto:
         """The layer in `model`."""

@@ -12,18 +12,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from service.drift.reading import read_baseline
 from service.manifest import Comparison, LayerChange, Manifest, Recalibration
 from training.baseline import Reference
 from training.baseline.measure import LEAST_IMAGES as LEAST_FOR_BASELINE
-from training.baseline.rows import probe_rows
 from training.bundle import Description, Written, write_bundle
 from training.errors import AnswerIsNo
 from training.graph import Array
-from training.recalibrate import guards
 from training.recalibrate.compare import Classes, compare, predict
-from training.recalibrate.estimate import PRIOR, Estimate, Progress, estimate
+from training.recalibrate.estimate import PRIOR, Progress, estimate
 from training.recalibrate.parent import Parent, open_parent
+from training.recalibrate.reasons import Looked, look_at_images, look_at_predictions
 
 SEED = 20150211
 _PROOF_ROWS = 4
@@ -73,12 +71,12 @@ def recalibrate(
     written then.
     """
     parent = open_parent(folder)
-    reasons, unchecked = _reasons_before(parent, order.data)
-    _refuse(reasons, order.force)
+    first = look_at_images(parent, order.data.inputs)
+    _refuse(first, order.force)
     chosen, held_out = _halves(order.data)
     found = estimate(parent.network, chosen.inputs, order.prior, progress=progress)
-    shifted, missing = _reasons_after(parent, found, order.data)
-    _refuse(shifted, order.force)
+    second = look_at_predictions(parent, found.model, order.data.inputs)
+    _refuse(second, order.force)
     words = Recalibration(
         method=parent.method,
         images=found.images,
@@ -99,8 +97,8 @@ def recalibrate(
         source_domain=None
         if order.source_domain is None
         else _compare(parent, found.model, order.source_domain),
-        forced=(*reasons, *shifted),
-        not_checked=(*unchecked, *missing),
+        forced=(*first.reasons.values(), *second.reasons.values()),
+        not_checked=(*first.not_checked, *second.not_checked),
     )
     return _write(parent, order, found.model, words, held_out)
 
@@ -111,40 +109,11 @@ def _halves(data: Data) -> tuple[Data, Data]:
     return data.take(np.sort(order[:middle])), data.take(np.sort(order[middle:]))
 
 
-def _refuse(reasons: tuple[str, ...], force: bool) -> None:
-    if reasons and not force:
-        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-        raise AnswerIsNo(f"{reasons[0]}{more}; --force does it all the same")
-
-
-def _reasons_before(parent: Parent, data: Data) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Why not, as far as the parent's own layers tell; and what could not be looked for."""
-    few = guards.few_images(len(data))
-    baseline = read_baseline(parent.bundle)
-    if baseline is None:
-        return tuple(filter(None, [few])), (
-            "the layers that have moved, and mixtures: no baseline",
-        )
-    rows = probe_rows(parent.probe, parent.probes, data.inputs)
-    verdict, unlikeness = guards.seen(rows, baseline)
-    late = guards.only_late_layers(verdict)
-    if baseline.kind == "analytic":
-        unchecked = ("mixtures: the baseline is an analytic one",)
-        return tuple(filter(None, (few, late))), unchecked
-    mixed = guards.mixture(unlikeness, baseline, verdict)
-    return tuple(filter(None, (few, late, mixed))), ()
-
-
-def _reasons_after(
-    parent: Parent, found: Estimate, data: Data
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Why not, as far as the new network's predictions tell."""
-    watched = parent.bundle.manifest.baseline
-    predicted = predict(found.model, data.inputs)
-    if watched is None or watched.classes is None or predicted is None:
-        return (), ("label shift: no predicted classes in the baseline",)
-    reason = guards.label_shift(predicted, watched.classes, parent.bundle.manifest.labels)
-    return tuple(filter(None, [reason])), ()
+def _refuse(looked: Looked, force: bool) -> None:
+    sentences = tuple(looked.reasons.values())
+    if sentences and not force:
+        more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
+        raise AnswerIsNo(f"{sentences[0]}{more}; --force does it all the same")
 
 
 def _compare(parent: Parent, network: onnx.ModelProto, data: Data) -> Comparison:

@@ -40,7 +40,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
         x = self.join(self.main(x) + self.side(x)).relu()
-        return self.head(self.features(x.mean((2, 3))))
+        logits: Tensor = self.head(self.features(x.mean((2, 3))))
+        return logits
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -52,8 +53,8 @@ def network(seed: int = 0) -> nn.Module:
             module.eps = float(np.float32(1e-5))  # as ONNX's attribute is
             nn.init.uniform_(module.weight, 0.5, 2)
             nn.init.normal_(module.bias)
-            nn.init.normal_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.normal_(module.get_buffer("running_mean"))
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2)
     return made
 
 
