@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from service import __version__
+from service.alarms import Alarms
 from service.api import documentation, errors
 from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import Context, JsonLimits, Limits
@@ -22,11 +23,14 @@ from service.api.hot import HotPath
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
+from service.drift.state import StateFolder
 from service.logs import Log
 from service.peers import Peers
+from service.recording import Recorder, RecordLimits
 from service.registry import load_registry
-from service.settings import Settings
+from service.settings import MEBIBYTE, Settings
 from service.watch import Watcher, WatchLimits
+from service.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +61,11 @@ def create_app(
         logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
         limits = _queue_limits(settings)
-        watcher = Watcher(_watch_limits(settings))
+        workers = peers or Peers()
+        watcher = Watcher(_watch_limits(settings), state=_state(settings, workers.number))
+        recorder = Recorder(_record_limits(settings), workers.number)
         registry = load_registry(
-            settings.models, threads, limits, settings.required_models, watcher
+            settings.models, threads, limits, settings.required_models, watcher, recorder
         )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
@@ -69,9 +75,12 @@ def create_app(
             "ready" if registry.ready else "not ready",
         )
         on_loaded()
-        control = Control(registry, peers or Peers(), threads, log)
+        first = workers.number == 0  # it looks at the traffic of all
+        alarms = _alarms(settings) if first else None
+        control = Control(registry, workers, threads, recorder, log, alarms)
         with (
             closing(watcher),
+            closing(recorder),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
@@ -79,7 +88,8 @@ def create_app(
             context = Context(registry, executor, _limits(settings), control)
             app.state.context = context
             async with _grpc(settings, context, guard):
-                with _at_work(control, settings.watch_s):
+                drift_s = settings.drift_check_s if first and settings.drift_sample else 0
+                with _at_work(control, settings.watch_s, drift_s):
                     yield
 
     app = FastAPI(
@@ -117,13 +127,16 @@ def stop(app: FastAPI) -> None:
 
 
 @contextmanager
-def _at_work(control: Control, watch_s: float) -> Iterator[None]:
-    """The operator is listened to: other workers, SIGHUP, the folder where it is watched."""
+def _at_work(control: Control, watch_s: float, drift_s: float) -> Iterator[None]:
+    """The operator is listened to: other workers, SIGHUP, the folder where it is watched. Drift is
+    looked at every `drift_s` seconds where that is not 0."""
     loop = asyncio.get_running_loop()
     control.start()
     tasks = {loop.create_task(control.join())}
     if watch_s:
         tasks.add(loop.create_task(control.watch(watch_s)))
+    if drift_s:
+        tasks.add(loop.create_task(control.look_for_drift(drift_s)))
     main = threading.current_thread() is threading.main_thread()
     if main:
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))
@@ -179,6 +192,21 @@ def _watch_limits(settings: Settings) -> WatchLimits:
         steps=settings.drift_windows,
         level=settings.drift_alpha,
     )
+
+
+def _state(settings: Settings, worker: int) -> StateFolder | None:
+    if settings.drift_state is None:
+        return None
+    return StateFolder(settings.drift_state, worker, settings.workers)
+
+
+def _alarms(settings: Settings) -> Alarms:
+    address = settings.drift_webhook.get_secret_value()
+    return Alarms(Webhook(address) if address else None)
+
+
+def _record_limits(settings: Settings) -> RecordLimits:
+    return RecordLimits(settings.record, settings.record_rows, settings.record_mb * MEBIBYTE)
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

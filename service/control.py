@@ -1,28 +1,26 @@
 """What an operator does to the whole service: load, unload, look at the folder, read numbers, log.
 
 What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
-are answered meanwhile.
+are answered meanwhile; so does judging traffic.
 """
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
 from typing import Any
 
-from service.drift.monitor import Stretch
-from service.drift.plain import from_plain, to_plain
-from service.drift.report import describe, describe_history, describe_layer
+from service import drift_reports as reports
+from service.alarms import Alarms
 from service.errors import FoldserveError, NotReady
 from service.logs import Log, LogSettings
 from service.metrics import Snapshot, render, take_snapshot
 from service.model import Model
 from service.peers import Peers
+from service.recording import Recorder, Recording
 from service.registry import Registry
 from service.statistics import merge
 from service.watch import Watch
@@ -30,18 +28,27 @@ from service.watch import Watch
 logger = logging.getLogger(__name__)
 
 _METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
+_RECORDING_TIMEOUT_S = 30.0  # files are written
 
 
 class Control:
     """The operator's side of a worker."""
 
     def __init__(
-        self, registry: Registry, peers: Peers, threads: int, log: Log | None = None
+        self,
+        registry: Registry,
+        peers: Peers,
+        threads: int,
+        recorder: Recorder,
+        log: Log | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
+        """`alarms` are told of the drift of every version, by one of the workers."""
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
-        self._log = log
+        self._recorder, self._log, self._alarms = recorder, log, alarms or Alarms()
         self._executor = ThreadPoolExecutor(1, "control")
+        self._judge = ThreadPoolExecutor(1, "judge")
 
     def start(self) -> None:
         """Begins to listen to the other workers, on the running event loop."""
@@ -64,6 +71,22 @@ class Control:
         await self._here(self._registry.unload, name)
         await self._everywhere_else("unload", name)
 
+    async def recording(self, recording: Recording) -> bytes | None:
+        """The sample of a version's inputs that all workers have kept; None where there are no
+        rows."""
+        await asyncio.gather(
+            self._here(self._recorder.flush),
+            self._peers.ask(_RECORDING_TIMEOUT_S, do="write-recordings"),
+        )
+        return await asyncio.get_running_loop().run_in_executor(self._executor, recording.read)
+
+    async def forget_recording(self, model: Model) -> None:
+        """Begins a new sample of a version's inputs in all workers, and removes the old one."""
+        version = str(model.version)
+        await self._peers.ask(do="forget-recording", name=model.name, version=version)
+        if model.recording is not None:
+            await self._here(model.recording.forget)
+
     async def scan(self) -> None:
         """Takes up what has changed in the folder: in this worker, for all are told to."""
         await self._here(self._registry.scan)
@@ -77,63 +100,44 @@ class Control:
             except Exception:
                 logger.exception("the folder of models could not be scanned")
 
+    async def look_for_drift(self, every_s: float) -> None:
+        """Looks at the traffic of every version for ever; meant for one of the workers."""
+        while True:
+            try:
+                await self._look()
+            except Exception:
+                logger.exception("the drift of the models could not be looked at")
+            await asyncio.sleep(every_s)
+
     async def metrics(self) -> bytes:
         """The metrics of all workers."""
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 
-    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, object]:
+    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, Any]:
         """The drift of a version in the last `seconds`, over all workers."""
-        seen, merged, window_s = await self._merged(model, watch, seconds)
-        return {
-            "model_name": model.name,
-            "model_version": str(model.version),
-            **describe(merged, watch.baseline, watch.level, (watch.reference, watch.pictures)),
-            "dropped": sum(one["dropped"] for one in seen),
-            "first_nonfinite": next(filter(None, (one["first_nonfinite"] for one in seen)), None),
-            "window_s": window_s,
-        }
+        seen = await self._seen_by_all(model, watch, seconds)
+        return await self._judged(reports.of_version, model, watch, seen)
 
     async def drift_of_layer(
-        self, model: Model, watch: Watch, name: str, seconds: float | None
-    ) -> dict[str, object]:
+        self, model: Model, watch: Watch, layer: str, seconds: float | None
+    ) -> dict[str, Any]:
         """One layer's channels in the last `seconds`, over all workers; KeyError."""
-        _, merged, window_s = await self._merged(model, watch, seconds)
-        return {
-            "model_name": model.name,
-            "model_version": str(model.version),
-            **describe_layer(merged, watch.baseline, watch.level, name),
-            "window_s": window_s,
-        }
+        seen = await self._seen_by_all(model, watch, seconds)
+        return await self._judged(reports.of_layer, model, watch, seen, layer)
 
-    async def drift_history(self, model: Model, watch: Watch) -> dict[str, object]:
+    async def drift_history(self, model: Model, watch: Watch) -> dict[str, Any]:
         """Every window that is kept, over all workers, each judged by itself."""
-        now = time.time()
-        steps: dict[float, Stretch] = {}
         version = str(model.version)
         others = await self._peers.ask(
             _DRIFT_TIMEOUT_S, do="history", name=model.name, version=version
         )
-        for plain in chain(self._kept(watch, now), *(kept for kept in others.values() if kept)):
-            stretch = from_plain(plain)
-            if (known := steps.setdefault(stretch.layers.started, stretch)) is not stretch:
-                known.merge(stretch)
-        stretches = [steps[started] for started in sorted(steps)]
-        limits = watch.watcher.limits
-        return {
-            "model_name": model.name,
-            "model_version": version,
-            "step_s": limits.step_s,
-            "steps": limits.steps,
-            **await asyncio.to_thread(describe_history, stretches, watch.baseline, watch.level),
-        }
+        kept = [reports.kept(watch), *filter(None, others.values())]
+        return await self._judged(reports.of_time, model, watch, kept)
 
-    async def _merged(
+    async def _seen_by_all(
         self, model: Model, watch: Watch, seconds: float | None
-    ) -> tuple[list[dict[str, Any]], Stretch, float]:
-        """What each worker has seen, all of it merged, and the seconds since it began."""
-        now = time.time()
-        own = self._seen(watch, now, seconds)
+    ) -> list[reports.Plain]:
         others = await self._peers.ask(
             _DRIFT_TIMEOUT_S,
             do="drift",
@@ -141,12 +145,11 @@ class Control:
             version=str(model.version),
             seconds="" if seconds is None else str(seconds),
         )
-        seen = [own, *(answer for answer in others.values() if answer)]
-        merged = from_plain(own["stretch"])
-        for other in seen[1:]:
-            merged.merge(from_plain(other["stretch"]))
-        started = min(one["stretch"]["layers"]["started"] for one in seen)
-        return seen, merged, max(0.0, now - started)
+        return [reports.seen(watch, seconds), *filter(None, others.values())]
+
+    async def _judged(self, report: Callable[..., reports.Plain], *of: object) -> reports.Plain:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._judge, report, *of)
 
     async def reset_drift(self, model: Model) -> None:
         """Begins a new window in all workers."""
@@ -179,8 +182,10 @@ class Control:
         return log.settings
 
     def close(self) -> None:
-        """Ends the thread."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Ends the threads."""
+        for executor in (self._executor, self._judge):
+            executor.shutdown(wait=False, cancel_futures=True)
+        self._alarms.close()
 
     def _own_log(self) -> Log:
         if self._log is None:
@@ -207,6 +212,9 @@ class Control:
             return self._statistics()
         if question["do"] == "log":
             return self._answer_log(question["change"])
+        if question["do"] in ("write-recordings", "forget-recording"):
+            await self._answer_recording(question)
+            return None
         change = {"load": self._registry.load, "unload": self._registry.unload}[question["do"]]
         try:
             await self._here(change, question["name"])
@@ -220,6 +228,24 @@ class Control:
         self._log.change(**change)
         return asdict(self._log.settings)
 
+    async def _look(self) -> None:
+        models = [entry.model for entry in self._registry.index() if entry.model is not None]
+        watched = [(model, model.watch) for model in models if model.watch is not None]
+        self._alarms.keep({(model.name, str(model.version)) for model, _ in watched})
+        for model, watch in watched:
+            self._alarms.look(await self.drift(model, watch, None))
+
+    async def _answer_recording(self, question: dict[str, str]) -> None:
+        if question["do"] == "write-recordings":
+            await self._here(self._recorder.flush)
+            return
+        try:
+            recording = self._registry.get(question["name"], question["version"]).recording
+        except FoldserveError:  # it is loaded here a little later, or gone a little earlier
+            return
+        if recording is not None:
+            await self._here(recording.forget)
+
     def _answer_drift(self, question: dict[str, Any]) -> object:
         try:
             watch = self._registry.get(question["name"], question["version"]).watch
@@ -231,23 +257,11 @@ class Control:
             watch.monitor.reset()
             return None
         if question["do"] == "history":
-            return self._kept(watch, time.time())
-        seconds = float(question["seconds"]) if question["seconds"] else None
-        return self._seen(watch, time.time(), seconds)
-
-    def _seen(self, watch: Watch, now: float, seconds: float | None) -> dict[str, Any]:
-        monitor = watch.monitor
-        return {
-            "stretch": to_plain(monitor.read(now, seconds)),
-            "dropped": monitor.dropped,
-            "first_nonfinite": monitor.first_nonfinite,
-        }
-
-    def _kept(self, watch: Watch, now: float) -> list[dict[str, Any]]:
-        return [to_plain(stretch) for stretch in watch.monitor.stretches(now)]
+            return reports.kept(watch)
+        return reports.seen(watch, float(question["seconds"]) if question["seconds"] else None)
 
     def _snapshot(self) -> Snapshot:
-        return take_snapshot(self._registry, self._threads, self.responses)
+        return take_snapshot(self._registry, self._threads, self.responses, self._alarms)
 
     def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
         models = [entry.model for entry in self._registry.index() if entry.model is not None]

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -21,6 +21,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from service.alarms import Alarms
+from service.drift.verdict import Word
 from service.model import Model
 from service.registry import Registry
 from service.statistics import Histogram
@@ -57,11 +59,31 @@ PROCESS = {
     "foldserve_ready": "1 when the service is ready.",
 }
 RESPONSES = {"foldserve_http_responses": "Answers by status code."}
+# Of the traffic of all workers, as of the last look (service.alarms).
+VERDICTS = {"foldserve_drift_verdict": "1 for the verdict on the traffic, 0 for the others."}
+DRIFT = {
+    "foldserve_drift_images": "Images in the window that is compared with the baseline.",
+    "foldserve_drift_dropped_images": "Sampled images for which there was no time.",
+    "foldserve_drift_nonfinite_images": "Images with a NaN or an infinity in some layer.",
+    "foldserve_drift_outlier_images": "Images unlike any of the baseline.",
+    "foldserve_drift_layers_alarmed": "Layers that have moved beyond chance and their floor.",
+}
+LAYERS = {
+    "foldserve_drift_mean_shift": "Effect size d of a layer, in standard deviations.",
+    "foldserve_drift_variance_shift": "Effect size r of a layer, in units of ln σ².",
+    "foldserve_drift_alarm": "1 for a layer that has moved beyond chance and its floor.",
+}
+DELIVERIES = {"foldserve_drift_webhook": "Messages to the webhook, by what became of them."}
+_VERSION = ("model", "version")
 
 
-def take_snapshot(registry: Registry, threads: int, responses: Mapping[int, int]) -> Snapshot:
+def take_snapshot(
+    registry: Registry, threads: int, responses: Mapping[int, int], alarms: Alarms | None = None
+) -> Snapshot:
     """This worker's numbers, as plain values that JSON holds."""
     return {
+        "drift": alarms.figures if alarms else [],
+        "deliveries": dict(alarms.deliveries) if alarms else {},
         "process": {
             "foldserve_resident_bytes": resident_bytes(),
             "foldserve_threads": threads,
@@ -143,6 +165,7 @@ class _Snapshots(Collector):
                 histogram.add_metric(labels, **_values(numbers[name]))
             yield histogram
         yield from self._gauges()
+        yield from self._drift()
 
     def _process(self) -> Iterator[Metric]:
         for name, text in PROCESS.items():
@@ -166,6 +189,35 @@ class _Snapshots(Collector):
             for phase, value in numbers[load].items():
                 seconds.add_metric([*labels, phase], value)
         yield from (rows, seconds)
+
+    def _drift(self) -> Iterator[Metric]:
+        """Has no worker: one of them looks at the traffic of all."""
+        found = [one for snapshot in self._snapshots.values() for one in snapshot["drift"]]
+        ((name, text),) = VERDICTS.items()
+        verdicts = GaugeMetricFamily(name, text, labels=(*_VERSION, "verdict"))
+        for one in found:
+            for word in get_args(Word):
+                labels = [one["model"], one["version"], word]
+                verdicts.add_metric(labels, float(one[name] == word))
+        yield verdicts
+        for name, text in DRIFT.items():
+            gauge = GaugeMetricFamily(name, text, labels=_VERSION)
+            for one in found:
+                gauge.add_metric([one["model"], one["version"]], one[name])
+            yield gauge
+        for name, text in LAYERS.items():
+            gauge = GaugeMetricFamily(name, text, labels=(*_VERSION, "layer"))
+            for one in found:
+                for layer in one["layers"]:
+                    labels = [one["model"], one["version"], layer["layer"]]
+                    gauge.add_metric(labels, layer[name])
+            yield gauge
+        ((name, text),) = DELIVERIES.items()
+        deliveries = CounterMetricFamily(name, text, labels=("worker", "outcome"))
+        for worker, snapshot in self._snapshots.items():
+            for outcome, count in snapshot["deliveries"].items():
+                deliveries.add_metric([worker, outcome], count)
+        yield deliveries
 
     def _models(self) -> Iterator[tuple[list[str], Snapshot]]:
         for worker, snapshot in self._snapshots.items():

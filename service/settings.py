@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.threads import available_cpus
@@ -114,6 +115,27 @@ class Settings(BaseSettings):
     drift_alpha: float = Field(
         0.01, gt=0, lt=0.5, description="Probability of an alarm where nothing has moved."
     )
+    drift_check_s: float = Field(
+        10,
+        ge=0.1,
+        le=3600,
+        description="How often the traffic is looked at for alarms and metrics.",
+    )
+    drift_webhook: SecretStr = Field(
+        _NO_SECRET, description="Address that is told (HTTP POST) when drift begins and ends."
+    )
+    drift_state: Path | None = Field(
+        None, description="Folder in which what was seen outlives a restart; none: it does not."
+    )
+    record: Path | None = Field(
+        None, description="Folder to keep a sample of the inputs in: data of users; none: nowhere."
+    )
+    record_rows: int = Field(
+        1000, ge=1, le=100_000, description="Most rows of that sample, of each version."
+    )
+    record_mb: int = Field(
+        256, ge=1, le=16_384, description="Most MiB of it, of each version in each worker."
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
     ] = Field("info", description="Least severe event that is logged.")
@@ -121,6 +143,16 @@ class Settings(BaseSettings):
         Field("text", description="Form of the log: lines of text, or an object a line.")
     )
     access_log: bool = Field(False, description="Whether every request is logged.")
+
+    @field_validator("drift_webhook")
+    @classmethod
+    def _is_address(cls, address: SecretStr) -> SecretStr:
+        parts = urlsplit(address.get_secret_value())
+        if address.get_secret_value() and (
+            parts.scheme not in ("http", "https") or not parts.hostname
+        ):
+            raise ValueError("expected an address as http://host/path or https://host/path")
+        return address
 
     @property
     def max_body_bytes(self) -> int:

@@ -1,16 +1,14 @@
 """Drift runs: a sample of the traffic goes through the probe network, beside the answers.
 
-One thread a process, of the lowest priority, takes sampled inputs from a bounded queue and runs the
-probe networks on them, within a share of CPU time. What does not fit is dropped and counted. The
-way of an answer has only the look at a counter, and one append to a queue in so many requests.
+One thread of a process, of the lowest priority, takes sampled inputs from a bounded queue and runs
+the probe networks on them, within a share of CPU time. What does not fit is dropped and counted.
+The way of an answer has only the look at a counter, and one append to a queue in so many requests.
 """
 
 import logging
-import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +20,20 @@ from service.drift.causes import Input, Pictures
 from service.drift.inspection import describe_image
 from service.drift.monitor import Monitor, Sample
 from service.drift.reading import read_baseline, read_input, read_pictures
+from service.drift.state import Key, StateFolder
 from service.errors import FoldserveError
 from service.manifest import PROBE, ProbeOutputs
 from service.runtime import OnnxRuntime
+from service.sampling import Arrays, Budget, SampleQueue, row_count
 from service.tensors import Array
+from service.threads import lowest_priority
 
 logger = logging.getLogger(__name__)
 
 _CHUNK_ROWS = 8  # of one run: short, so that others need not wait long for the processor
-_BURST_S = 2.0  # of CPU time that may be spent at once after a pause, as after a load
-_LOWEST_PRIORITY = 19
+_PAUSES, _PAUSE_S = 5, 0.05  # while requests wait
+_SAVE_S = 30.0  # between two saves of what was seen
 MOST_INSPECTIONS = 8  # at once, of one version in one worker
-
-Arrays = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,8 @@ class WatchLimits:
 
 @dataclass(eq=False)
 class Watch:
-    """One version under watch. `reference` and `pictures` are what the likely causes need."""
+    """One version under watch. `reference` and `pictures` are what the likely causes need; `busy`
+    tells whether requests wait for a processor."""
 
     bundle: Bundle
     monitor: Monitor
@@ -65,10 +65,12 @@ class Watch:
     pictures: Pictures | None
     outputs: tuple[ProbeOutputs, ...]
     watcher: "Watcher"
+    busy: Callable[[], bool]
     _seen: int = 0
     _rows: int = 0
     _probe: OnnxRuntime | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _searching: threading.Lock = field(default_factory=threading.Lock)
     inspections: threading.Semaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MOST_INSPECTIONS)
     )
@@ -89,7 +91,7 @@ class Watch:
         limits = self.watcher.limits
         if self._seen % limits.sample and self._rows >= limits.first_rows:
             return
-        self._rows += len(next(iter(inputs.values())))
+        self._rows += row_count(inputs)
         self.watcher.submit(self, inputs)
 
     def first_nonfinite(self, inputs: Arrays) -> str | None:
@@ -102,6 +104,20 @@ class Watch:
             if not np.isfinite(answers[names.mean_square]).all():
                 return layer.name
         return None
+
+    def search_nonfinite(self, inputs: Arrays) -> str | None:
+        """The same, on a few rows, within the budget of such searches and one at a time; None also
+        where there is no time for it. Takes any thread."""
+        if self.watcher.searches.wait_s() or not self._searching.acquire(blocking=False):
+            return None
+        try:
+            with self.watcher.searches.spending():
+                return self.first_nonfinite(_chunks(inputs)[0])
+        except FoldserveError as error:
+            logger.warning("drift: the layer of a NaN could not be found: %s", error)
+            return None
+        finally:
+            self._searching.release()
 
     def inspect(self, inputs: Arrays) -> dict[str, Any]:
         """What one row does to every layer; it is not counted as traffic.
@@ -141,24 +157,32 @@ class Watcher:
     """The thread, its queue and its budget; shared by all models of a process."""
 
     def __init__(
-        self, limits: WatchLimits, clock: Callable[[], float] = time.time, start: bool = True
+        self,
+        limits: WatchLimits,
+        clock: Callable[[], float] = time.time,
+        start: bool = True,
+        state: StateFolder | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch, for the windows."""
+        """`clock` gives seconds since the epoch, for the windows; what was seen is kept in `state`,
+        where that is given."""
         self.limits = limits
+        self.searches = Budget(limits.budget)  # for the layer in which a NaN began
         self._clock = clock
-        self._queue: deque[tuple[Watch, Arrays]] = deque()
-        self._rows = self._bytes = 0
-        self._more = threading.Condition()
-        self._closed = False
-        self._monitors: dict[tuple[str, int, str], Monitor] = {}
-        self._thread = threading.Thread(target=self._work, name="drift", daemon=True)
+        self._queue = SampleQueue[Watch](limits.queue_rows, limits.queue_bytes)
+        self._budget = Budget(limits.budget)
+        self._monitors: dict[Key, Monitor] = {}
+        self._state, self._saved = state, dict[Key, int]()
+        self._state_fails = False
+        work = [self._work] if state is None else [self._work, self._keep_state]
+        self._threads = [threading.Thread(target=one, name="drift", daemon=True) for one in work]
         if start and limits.sample:
-            self._thread.start()
+            for thread in self._threads:
+                thread.start()
 
-    def watch(self, bundle: Bundle) -> Watch | None:
+    def watch(self, bundle: Bundle, busy: Callable[[], bool] = lambda: False) -> Watch | None:
         """A version to watch; None where nothing is watched, or the bundle has no baseline.
 
-        What was seen of the same network before, as ahead of a reload, is kept.
+        What was seen of the same network before, as ahead of a reload or a restart, is kept.
         """
         baseline = read_baseline(bundle)
         if baseline is None or not self.limits.sample:
@@ -166,100 +190,88 @@ class Watcher:
         shape = bundle.manifest.inputs[0].shape
         channels = shape[1] if len(shape) > 1 and shape[1] > 0 else 1
         manifest = bundle.manifest
-        key = (manifest.name, manifest.version, manifest.files[PROBE].sha256)
-        monitor = self._monitors.setdefault(
-            key, Monitor(baseline, channels, self.limits.step_s, self.limits.steps)
-        )
+        key = Key(manifest.name, manifest.version, manifest.files[PROBE].sha256)
+        if (monitor := self._monitors.get(key)) is None:
+            monitor = Monitor(baseline, channels, self.limits.step_s, self.limits.steps)
+            if self._state is not None:
+                self._state.restore(key, monitor)
+            self._monitors[key] = monitor
         watched = {layer.name for layer in baseline.layers}
         outputs = tuple(
             layer.probe for layer in bundle.layers if layer.name in watched and layer.probe
         )
         return Watch(
-            bundle, monitor, read_input(bundle), read_pictures(bundle), outputs, watcher=self
+            bundle, monitor, read_input(bundle), read_pictures(bundle), outputs, self, busy
         )
 
     def submit(self, watch: Watch, inputs: Arrays) -> None:
         """Puts rows into the queue, or counts them as dropped where it is full."""
-        rows = len(next(iter(inputs.values())))
-        size = sum(array.nbytes for array in inputs.values())
-        with self._more:
-            full = bool(self._queue) and (
-                self._rows + rows > self.limits.queue_rows
-                or self._bytes + size > self.limits.queue_bytes
-            )
-            if not full:
-                self._queue.append((watch, inputs))
-                self._rows += rows
-                self._bytes += size
-                self._more.notify()
-        if full:
-            watch.monitor.drop(rows)
+        if not self._queue.put(watch, inputs):
+            watch.monitor.drop(row_count(inputs))
 
     def close(self) -> None:
-        """Ends the thread after the run in progress; what waits is forgotten."""
-        with self._more:
-            self._closed = True
-            self._more.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+        """Ends the threads after the run in progress; what waits is forgotten."""
+        self._queue.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._save()
 
     def _work(self) -> None:
-        _lowest_priority()
-        credit, before = _BURST_S, time.monotonic()
-        while (item := self._next()) is not None:
+        lowest_priority()
+        while (item := self._queue.take()) is not None:
             watch, inputs = item
             for chunk in _chunks(inputs):
-                now = time.monotonic()
-                credit = min(_BURST_S, credit + (now - before) * self.limits.budget)
-                before = now
-                if credit < 0 and self._wait(-credit / self.limits.budget):
+                if (wait_s := self._budget.wait_s()) and self._queue.pause(wait_s):
                     return
-                began = time.thread_time()
-                self._take_in(watch, chunk)
-                credit -= time.thread_time() - began
+                if self._yields_to_answers(watch):
+                    return
+                with self._budget.spending():
+                    self._take_in(watch, chunk)
+
+    def _yields_to_answers(self, watch: Watch) -> bool:
+        """Waits while requests do, for a while: a service that is always busy is watched too.
+        Whether the thread is to end."""
+        for _ in range(_PAUSES):
+            if not watch.busy():
+                break
+            if self._queue.pause(_PAUSE_S):
+                return True
+        return False
+
+    def _keep_state(self) -> None:
+        lowest_priority()
+        while not self._queue.pause(_SAVE_S):
+            self._save()
+
+    def _save(self) -> None:
+        """Saves what has changed. A folder that cannot be written is logged once, until it can."""
+        for key, monitor in list(self._monitors.items()) if self._state else ():
+            revision = monitor.revision
+            if self._state is None or self._saved.get(key, 0) == revision:
+                continue
+            try:
+                self._state.save(key, monitor)
+            except OSError as error:
+                if not self._state_fails:
+                    logger.error("drift: what was seen cannot be saved: %s", error)
+                self._state_fails = True
+            else:
+                self._saved[key], self._state_fails = revision, False
 
     def _take_in(self, watch: Watch, inputs: Arrays) -> None:
         try:
             watch.take_in(inputs, self._clock())
         except FoldserveError as error:
-            watch.monitor.drop(len(next(iter(inputs.values()))))
+            watch.monitor.drop(row_count(inputs))
             logger.warning("drift: a sample was dropped: %s", error)
         except Exception:  # the watch must not end for all models because of one
-            watch.monitor.drop(len(next(iter(inputs.values()))))
+            watch.monitor.drop(row_count(inputs))
             logger.exception("drift: a sample was dropped")
-
-    def _next(self) -> tuple[Watch, Arrays] | None:
-        with self._more:
-            while not self._queue and not self._closed:
-                self._more.wait()
-            if self._closed:
-                return None
-            watch, inputs = self._queue.popleft()
-            self._rows -= len(next(iter(inputs.values())))
-            self._bytes -= sum(array.nbytes for array in inputs.values())
-            return watch, inputs
-
-    def _wait(self, seconds: float) -> bool:
-        """Waits until the budget allows more; whether the thread is to end."""
-        end = time.monotonic() + seconds
-        with self._more:
-            while not self._closed and (left := end - time.monotonic()) > 0:
-                self._more.wait(left)
-            return self._closed
 
 
 def _chunks(inputs: Arrays) -> list[dict[str, Array]]:
-    rows = len(next(iter(inputs.values())))
     return [
         {name: array[start : start + _CHUNK_ROWS] for name, array in inputs.items()}
-        for start in range(0, rows, _CHUNK_ROWS)
+        for start in range(0, row_count(inputs), _CHUNK_ROWS)
     ]
-
-
-def _lowest_priority() -> None:
-    """The kernel lets every other thread of the service go first (Linux, where threads have each
-    a priority)."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-    except OSError:
-        logger.info("drift: the thread keeps its ordinary priority")

@@ -17,6 +17,10 @@ _KINDS: list[tuple[dict[str, str], str, str]] = [
     (metrics.GAUGES, "gauge", _MODEL),
     (metrics.PROCESS, "gauge", "worker"),
     (metrics.RESPONSES, "counter", "worker, status"),
+    (metrics.VERDICTS, "gauge", "model, version, verdict"),
+    (metrics.DRIFT, "gauge", "model, version"),
+    (metrics.LAYERS, "gauge", "model, version, layer"),
+    (metrics.DELIVERIES, "counter", "worker, outcome"),
 ]
 
 

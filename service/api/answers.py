@@ -14,6 +14,7 @@ from starlette.responses import Response
 from service.api.codec import LENGTH_HEADER, InferRequest
 from service.api.dependencies import json_response
 from service.api.elements import to_bytes
+from service.api.nonfinite import Nonfinite
 from service.api.outputs import classified
 from service.model import Model
 from service.tensors import Array, datatype_of
@@ -24,15 +25,22 @@ _FASTEST = 1  # of zlib's levels: numbers hardly become smaller by a higher one
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
-def encode(model: Model, request: InferRequest, outputs: Mapping[str, Array]) -> Response:
-    """The answer: outputs in the order asked for, `id` echoed where one was given."""
+def encode(
+    model: Model,
+    request: InferRequest,
+    outputs: Mapping[str, Array],
+    nonfinite: Nonfinite | None = None,
+) -> Response:
+    """The answer: outputs in the order asked for, `id` echoed where one was given.
+
+    JSON has no NaN and no infinity: they are written as null; `nonfinite` counts them, so that a
+    client can tell. Binary data keeps their bits.
+    """
     described: list[dict[str, Any]] = []
     chunks: list[bytes] = []
-    nonfinite = 0
     labels = {model.outputs[0].name: model.manifest.labels or ()}
     for wanted in request.outputs:
         array = np.ascontiguousarray(outputs[wanted.name])
-        nonfinite += _nonfinite(array)
         if wanted.classes:
             array = classified(array, wanted.classes, labels.get(wanted.name, ()))
         entry: dict[str, Any] = {
@@ -49,10 +57,8 @@ def encode(model: Model, request: InferRequest, outputs: Mapping[str, Array]) ->
     head: dict[str, Any] = {"model_name": model.name, "model_version": str(model.version)}
     if request.id is not None:
         head["id"] = request.id
-    # JSON has no NaN and no infinity: they are written as null, and counted, so that a client
-    # can tell. Binary data keeps their bits.
-    if nonfinite:
-        head["parameters"] = {"nonfinite_count": nonfinite}
+    if nonfinite is not None:
+        head["parameters"] = nonfinite.parameters()
     head["outputs"] = described
     if any(wanted.binary for wanted in request.outputs):
         return _with_binary(head, chunks)
@@ -94,7 +100,3 @@ def _with_binary(head: Mapping[str, Any], chunks: list[bytes]) -> Response:
         media_type="application/octet-stream",
         headers={LENGTH_HEADER: str(len(text))},
     )
-
-
-def _nonfinite(array: Array) -> int:
-    return int(np.count_nonzero(~np.isfinite(array))) if array.dtype.kind == "f" else 0

@@ -18,10 +18,14 @@ from service.errors import FoldserveError, Forbidden, KeyMissing
 PROBES = ("/v2/health/live", "/v2/health/ready")
 # The page holds nothing: it asks for a key, and sends it with what it reads.
 _PAGE = re.compile(r"/(?:page/[a-z]+\.[a-z]+)?")
-# Routes that change what is served, for everybody.
-_ADMIN = re.compile(
-    r"/v2/repository/.+/(?:load|unload)|/v2/logging|/v2/models/.+/drift/reset", re.DOTALL
-)
+# Routes that change what is served, for everybody, and one that hands out what others have sent.
+_ADMIN = {
+    "POST": re.compile(
+        r"/v2/repository/.+/(?:load|unload)|/v2/logging|/v2/models/.+/(?:drift|recording)/reset",
+        re.DOTALL,
+    ),
+    "GET": re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?/recording"),
+}
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]", re.ASCII)
 
 
@@ -70,8 +74,12 @@ class Guard:
 
 
 def is_administration(method: str, path: str) -> bool:
-    """Whether the route changes what is served, for everybody."""
-    return method == "POST" and _ADMIN.fullmatch(path) is not None
+    """Whether the route changes what is served, for everybody, or tells what others have sent.
+
+    The framework's routes also match a path with a newline at its end (`$`).
+    """
+    routes = _ADMIN.get(method)
+    return routes is not None and routes.fullmatch(path.removesuffix("\n")) is not None
 
 
 def is_open(path: str) -> bool:

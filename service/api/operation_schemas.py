@@ -176,3 +176,10 @@ class Unloaded(BaseModel):
 
     name: str = Field(examples=["digits"])
     unload: Literal[True]
+
+
+class RecordingReset(BaseModel):
+    """A new sample has begun."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from service.api.bodies import parse_json, read_body
 from service.api.dependencies import Context, context_of
 from service.api.elements import from_json, json_kind
+from service.api.nonfinite import Nonfinite
 from service.api.outputs import descending
 from service.api.pictures import base64_pictures, form_files, is_base64, picture_inputs
 from service.errors import InvalidRequest, UnsupportedType, shorten
@@ -76,11 +77,13 @@ async def read_rows(request: Request, model: Model) -> tuple[dict[str, Array], i
     return inputs, top_k
 
 
-def predictions_of(model: Model, outputs: Mapping[str, Array], top_k: int | None) -> list[Any]:
+def predictions_of(
+    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
+) -> list[Any]:
     """One entry a row: the best class, or the best ones, of a model with labels; or its outputs."""
     if model.manifest.labels is None:
         return _plain(outputs)
-    return list(_labelled(model, outputs, top_k))
+    return list(_labelled(model, outputs, top_k, nonfinite))
 
 
 def _top_k(value: object) -> int | None:
@@ -156,13 +159,14 @@ def _plain(outputs: Mapping[str, Array]) -> list[Any]:
 
 
 def _labelled(
-    model: Model, outputs: Mapping[str, Array], top_k: int | None
+    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
 ) -> list[dict[str, object] | list[dict[str, object]]]:
     scores = outputs[model.outputs[0].name].astype(np.float64)
     if model.manifest.output_activation == "softmax":
         scores = softmax(scores)
     labels = model.manifest.labels or ()
-    ranked = [_ranked(labels, row, top_k or 1) for row in scores]
+    fault = "" if nonfinite is None else nonfinite.sentence()
+    ranked = [_ranked(labels, row, top_k or 1, fault) for row in scores]
     return [row[0] for row in ranked] if top_k is None else list(ranked)
 
 
@@ -174,9 +178,9 @@ def softmax(scores: Array) -> Array:
     return result
 
 
-def _ranked(labels: tuple[str, ...], row: Array, top_k: int) -> list[dict[str, object]]:
+def _ranked(labels: tuple[str, ...], row: Array, top_k: int, fault: str) -> list[dict[str, object]]:
     if not np.isfinite(row).all():
-        return [{"label": None, "index": None, "probability": None}]
+        return [{"label": None, "index": None, "probability": None, "error": fault}]
     return [
         {
             # Where the number of scores is free, there may be more of them than labels.

@@ -112,7 +112,8 @@ class ResponseOutput(BaseModel):
 
 
 class InferResponse(BaseModel):
-    """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`."""
+    """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`;
+    nonfinite_layer of the first layer, in network order, in which they were."""
 
     id: str | None = None
     model_name: str = Field(examples=["digits"])
@@ -138,6 +139,7 @@ class LabelledPrediction(BaseModel):
     label: str | None = Field(examples=["seven"])
     index: int | None = Field(examples=[7])
     probability: float | None = Field(examples=[0.98])
+    error: str | None = Field(None, description="Only where the output is not finite.")
 
 
 Prediction = (
@@ -154,10 +156,12 @@ Prediction = (
 
 
 class PredictResponse(BaseModel):
-    """One prediction a row: labelled, or else the output's list, or lists by output name."""
+    """One prediction a row: labelled, or else the output's list, or lists by output name. The
+    parameters are there where values are not finite, as in the answer to an inference."""
 
     model_name: str = Field(examples=["digits"])
     model_version: str = Field(examples=["1"])
+    parameters: Parameters = Field(default={})
     predictions: list[
         LabelledPrediction
         | list[LabelledPrediction]
@@ -210,7 +214,7 @@ class LayerWords(BaseModel):
     epsilon: float = Field(examples=[1e-05])
     momentum: float | None = Field(examples=[0.1])
     count: int | None = Field(examples=[938])
-    statistics: Literal["population", "moving average", "model"]
+    statistics: Literal["population", "moving average", "re-calibrated", "model"]
     folded_into: str | None = Field(examples=["/features/features.0/Conv"])
     rule: str | None = Field(examples=["conv"])
     refusal: str | None = Field(examples=[None])

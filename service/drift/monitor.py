@@ -45,7 +45,8 @@ class Stretch:
 class Monitor:
     """Keeps `steps` stretches of `step_s` seconds each, the newest last; older ones are forgotten.
 
-    `first_nonfinite` is the first layer, in network order, that was ever not finite.
+    `first_nonfinite` is the first layer, in network order, that was ever not finite; `revision`
+    grows with every change.
     """
 
     baseline: Baseline
@@ -54,29 +55,36 @@ class Monitor:
     steps: int
     dropped: int = 0
     first_nonfinite: str | None = None
+    revision: int = 0
     _ring: deque[Stretch] = field(default_factory=deque)
     _lock: Lock = field(default_factory=Lock)
+    _counting: Lock = field(default_factory=Lock)
 
     def add(self, sample: Sample, now: float) -> None:
         """Takes images in; `now` in seconds since the epoch."""
         finite = np.isfinite(sample.means).all(axis=1) & np.isfinite(sample.squares).all(axis=1)
-        unlike = self.baseline.outliers(sample.means[finite])
-        with self._lock:
-            current = self._current(now)
-            current.layers.add(sample.means[finite], sample.squares[finite])
-            current.layers.outliers += int(unlike.sum())
-            current.layers.nonfinite += int((~finite).sum())
-            current.input.add(sample.input_means[finite], sample.input_squares[finite])
-            if sample.predicted is not None and self.baseline.classes:
-                classes = sample.predicted[finite]
-                current.layers.count_classes(classes, len(self.baseline.classes))
-            if not finite.all() and self.first_nonfinite is None:
-                self.first_nonfinite = self._first_nonfinite(sample.means[~finite])
+        fresh = self._empty(now - now % self.step_s)
+        fresh.layers.add(sample.means[finite], sample.squares[finite])
+        fresh.layers.outliers = int(self.baseline.outliers(sample.means[finite]).sum())
+        fresh.layers.nonfinite = int((~finite).sum())
+        fresh.input.add(sample.input_means[finite], sample.input_squares[finite])
+        if sample.predicted is not None and self.baseline.classes:
+            fresh.layers.count_classes(sample.predicted[finite], len(self.baseline.classes))
+        first = None if finite.all() else self._first_nonfinite(sample.means[~finite])
+        with self._lock:  # for as short as can be: answers do not wait behind a slow thread
+            self.revision += 1
+            self.first_nonfinite = self.first_nonfinite or first
+            self._forget(now)
+            if not self._ring or self._ring[-1].layers.started < fresh.layers.started:
+                self._ring.append(fresh)
+            else:
+                self._ring[-1].merge(fresh)
 
     def drop(self, rows: int) -> None:
         """Counts images that were sampled, and for which there was no time."""
-        with self._lock:
+        with self._counting:
             self.dropped += rows
+            self.revision += 1
 
     def read(self, now: float, seconds: float | None = None) -> Stretch:
         """The stretches of the last `seconds`, whole ones, merged; None: all that are kept."""
@@ -103,23 +111,26 @@ class Monitor:
                 copies.append(copy)
             return copies
 
-    def restore(self, stretches: list[Stretch]) -> None:
-        """Puts kept stretches back, the oldest first."""
+    def take_over(
+        self, stretches: list[Stretch], dropped: int = 0, first_nonfinite: str | None = None
+    ) -> None:
+        """Adds what another monitor of the same baseline and steps has kept."""
         with self._lock:
-            self._ring = deque(stretches, maxlen=None)
+            held = {stretch.layers.started: stretch for stretch in self._ring}
+            for stretch in stretches:
+                known = held.setdefault(stretch.layers.started, stretch)
+                if known is not stretch:
+                    known.merge(stretch)
+            self._ring = deque(held[started] for started in sorted(held))
+            self.dropped += dropped
+            self.first_nonfinite = self.first_nonfinite or first_nonfinite
 
     def reset(self) -> None:
         """Forgets everything: the next image begins a new window."""
         with self._lock:
             self._ring.clear()
+            self.revision += 1
             self.dropped, self.first_nonfinite = 0, None
-
-    def _current(self, now: float) -> Stretch:
-        self._forget(now)
-        begun = now - now % self.step_s
-        if not self._ring or self._ring[-1].layers.started < begun:
-            self._ring.append(self._empty(begun))
-        return self._ring[-1]
 
     def _forget(self, now: float) -> None:
         oldest = now - now % self.step_s - (self.steps - 1) * self.step_s

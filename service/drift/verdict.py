@@ -13,6 +13,8 @@ Word = Literal["insufficient", "ok", "watch", "drift"]
 LEAST_ROWS = 5
 # A share of unlike images is called drift from here on: one in fifty beyond the reference's own.
 _LEAST_EXCESS = 0.02
+# Of the probability of a false alarm, the part that counting such images may have.
+_OUTLIERS_PART = 0.1
 # The network's depth in thirds.
 _EARLY, _LATE = 1 / 3, 2 / 3
 
@@ -34,8 +36,8 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
     if window.rows < LEAST_ROWS:
         missing = LEAST_ROWS - window.rows
         return Verdict("insufficient", f"{missing} more images are needed for a verdict", ())
-    scores = tuple(score_layers(window, baseline, level))
-    outliers = _too_many_outliers(window, baseline, level)
+    scores = tuple(score_layers(window, baseline, (1 - _OUTLIERS_PART) * level))
+    outliers = _too_many_outliers(window, baseline, _OUTLIERS_PART * level)
     if any(score.alarm for score in scores):
         return Verdict("drift", _by_depth(scores), scores, outliers)
     if outliers:
@@ -57,19 +59,24 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
 
 
 def _by_depth(scores: tuple[LayerScore, ...]) -> str:
-    """What moved most tells where it came from: light and sensor show in the first layers, texture
-    in the middle, content in the last."""
+    """Where the first layers that moved are, and what moved in them, tells what it came from: later
+    layers only pass on, often enlarged, what reached them."""
     moved = [index for index, score in enumerate(scores) if score.alarm]
-    largest = max(moved, key=lambda index: scores[index].effect)
     last = max(1, len(scores) - 1)
-    most = f"'{scores[largest].name}' moved most"
-    if len(scores) == 1:
-        return f"the only layer, '{scores[0].name}', moved"
+    largest = max((scores[index] for index in moved), key=lambda score: score.effect)
+    most = f"'{largest.name}' moved most"
     if moved[0] / last > _LATE:
         return f"only the last layers moved ({most}): another mix of classes, or new content"
-    if largest / last <= _EARLY:
-        return f"the first layers moved most ({most}): light, contrast, sensor or preprocessing"
-    return f"the layers behind the first moved most ({most}): texture, as of noise, blur or detail"
+    early = [scores[index] for index in moved if index / last <= _EARLY]
+    if not early:
+        return f"the first layers did not move, later ones did ({most}): texture or content"
+    means = max(score.mean_shift / score.mean_floor for score in early)
+    spreads = max(score.variance_shift / score.variance_floor for score in early)
+    if means >= spreads:
+        return (
+            f"from the first layers on means moved ({most}): light, colour, sensor or preprocessing"
+        )
+    return f"from the first layers on spreads changed ({most}): contrast, blur or noise"
 
 
 def _too_many_outliers(window: Window, baseline: Baseline, level: float) -> bool:

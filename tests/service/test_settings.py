@@ -34,6 +34,9 @@ def test_every_setting_is_described() -> None:
         ("MAX_BODY_MB", "0"),
         ("MAX_IMAGE_MEGAPIXELS", "1e9"),
         ("LOG_LEVEL", "loud"),
+        ("DRIFT_CHECK_S", "0"),
+        ("DRIFT_WEBHOOK", "ftp://host"),
+        ("DRIFT_WEBHOOK", "http:///path"),
     ],
 )
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

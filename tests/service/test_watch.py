@@ -98,6 +98,25 @@ def test_the_budget_is_kept(folder: Path) -> None:
         watcher.close()
 
 
+def test_the_watch_yields_while_requests_wait_but_not_for_ever(
+    watcher: Watcher, folder: Path
+) -> None:
+    asked = 0
+
+    def busy() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    watch = watcher.watch(open_bundle(folder), busy)
+    assert watch is not None
+    began = time.monotonic()
+    watch.offer({"image": images(6, 1)})
+    poll(lambda: _rows(watch) == 6, "the sample")
+    assert time.monotonic() - began >= 0.25
+    assert asked == 5
+
+
 def test_a_reload_of_the_same_version_keeps_what_was_seen(watcher: Watcher, folder: Path) -> None:
     first = _watch(watcher, folder)
     first.offer({"image": images(6, 1)})

@@ -13,6 +13,7 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER, decode, read_message
 from service.api.dependencies import Context, context_of, json_response
+from service.api.nonfinite import find_nonfinite
 from service.api.routing import EXTENSIONS, PLATFORM, RUN_ERRORS, add_model_route, documented
 from service.errors import NotReady, shorten
 from service.model import Model
@@ -133,7 +134,9 @@ async def infer(request: Request, model: Model) -> Response:
         request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
     asked = decode(message, model.inputs, model.outputs)
     outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
-    answer = encode(model, asked, outputs)
+    wanted = [outputs[output.name] for output in asked.outputs]
+    nonfinite = await find_nonfinite(context, model, asked.inputs, wanted)
+    answer = encode(model, asked, outputs, nonfinite)
     if (header := request.headers.get("accept-encoding")) is not None:
         await _compress(context, answer, header)
     return answer

@@ -5,7 +5,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import schemas
-from service.api.dependencies import json_response
+from service.api.dependencies import context_of, json_response
+from service.api.nonfinite import find_nonfinite
 from service.api.predictions import PREDICTION_BODY, predictions_of, read_rows
 from service.api.routing import RUN_ERRORS, add_model_route, documented
 from service.model import Model
@@ -21,11 +22,13 @@ async def predict(request: Request, model: Model) -> Response:
     """
     inputs, top_k = await read_rows(request, model)
     outputs = await model.predict(inputs)
+    found = await find_nonfinite(context_of(request), model, inputs, outputs.values())
     return json_response(
         {
             "model_name": model.name,
             "model_version": str(model.version),
-            "predictions": predictions_of(model, outputs, top_k),
+            **({} if found is None else {"parameters": found.parameters()}),
+            "predictions": predictions_of(model, outputs, top_k, found),
         }
     )
 

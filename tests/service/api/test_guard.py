@@ -54,8 +54,8 @@ class _Names(dict[str, str]):
 
 
 def is_admin(path: str) -> bool:
-    """Whether it is one of the routes that change what is served."""
-    return path.endswith(("/load", "/unload", "/drift/reset"))
+    """Whether it changes what is served, or tells what others have sent."""
+    return path.endswith(("/load", "/unload", "/drift/reset", "/recording", "/recording/reset"))
 
 
 @pytest.mark.parametrize(("method", "path"), paths())
@@ -105,6 +105,17 @@ def test_administration_wants_the_admin_key(locked: httpx.Client) -> None:
         assert "expected an admin key, got an API key" in refused.json()["error"]
     load = locked.post("/v2/repository/models/tiny/load", headers={"x-api-key": ADMIN})
     assert (load.status_code, load.json()) == (200, {"name": "tiny", "load": True})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v2/repository/models/tiny/load%0A"), ("GET", "/v2/models/tiny/recording%0A")],
+)
+def test_a_newline_at_the_end_of_the_path_opens_nothing(
+    locked: httpx.Client, method: str, path: str
+) -> None:
+    """The framework's routes match such a path too."""
+    assert locked.request(method, path, headers={"x-api-key": API}).status_code == 403
 
 
 def test_a_page_of_another_origin_cannot_administer(client: httpx.Client) -> None:

@@ -191,7 +191,9 @@ def test_a_row_that_is_not_finite_has_no_label(client: httpx.Client) -> None:
     x = np.full((1, 3, 8, 8), 3e38, np.float32)  # finite itself, but its products are not
     answer = client.post(PATH, json={"instances": x.tolist()})
     nothing = {"label": None, "index": None, "probability": None}
-    assert answer.json()["predictions"] == [nothing]
+    error = "the network's output is not finite"  # its bundle has no baseline, and so no layer
+    assert answer.json()["predictions"] == [{**nothing, "error": error}]
+    assert answer.json()["parameters"].keys() == {"nonfinite_count"}
 
 
 def test_softmax_of_large_scores_does_not_overflow() -> None:

@@ -71,6 +71,18 @@ def test_stretches_can_be_put_back(monitor: Monitor, baseline: Baseline) -> None
     kept = monitor.stretches()
     monitor.add(_sample(10, 3), now=STEP)
     other = Monitor(baseline, 3, STEP, STEPS)
-    other.restore(kept)
+    other.take_over(kept)
     assert [one.layers.rows for one in other.stretches()] == [10, 10]
     assert monitor.read(STEP).layers.rows == 30
+
+
+def test_what_two_have_kept_is_one_ring(monitor: Monitor, baseline: Baseline) -> None:
+    monitor.add(_sample(10, 1), now=0.0)
+    monitor.add(_sample(5, 2), now=2 * STEP)
+    other = Monitor(baseline, 3, STEP, STEPS)
+    other.add(_sample(7, 3), now=STEP)
+    other.add(_sample(7, 3), now=2 * STEP)
+    monitor.take_over(other.stretches(), dropped=4, first_nonfinite="second")
+    assert [one.layers.rows for one in monitor.stretches()] == [10, 7, 12]
+    assert [one.layers.started for one in monitor.stretches()] == [0, STEP, 2 * STEP]
+    assert (monitor.dropped, monitor.first_nonfinite) == (4, "second")

@@ -64,17 +64,18 @@ def test_a_gain_is_a_shift_of_the_variance(baseline: Baseline) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moved", "words"),
+    ("moved", "gain", "words"),
     [
-        ({"first": 0.8, "second": 0.4}, "light, contrast, sensor or preprocessing"),
-        ({"third": 0.8, "second": 0.4}, "texture"),
-        ({"fourth": 0.6}, "another mix of classes"),
+        ({"first": 0.8, "third": 2.0}, 1.0, "light, colour, sensor or preprocessing"),
+        ({}, 1.4, "contrast, blur or noise"),
+        ({"third": 0.8}, 1.0, "texture or content"),
+        ({"fourth": 0.6}, 1.0, "another mix of classes"),
     ],
 )
 def test_the_depth_of_a_shift_is_put_into_words(
-    baseline: Baseline, moved: dict[str, float], words: str
+    baseline: Baseline, moved: dict[str, float], gain: float, words: str
 ) -> None:
-    verdict = judge(window(*draw(100, 4, moved), slice(None)), baseline, LEVEL)
+    verdict = judge(window(*draw(100, 4, moved, gain), slice(None)), baseline, LEVEL)
     assert verdict.word == "drift"
     assert words in verdict.diagnosis
 

@@ -1,0 +1,220 @@
+"""How often the drift verdict is wrong on clean traffic, and what it finds of corrupted traffic.
+
+    python benchmarks/drift.py [--networks mnist-cnn,fashion-cnn,mobilenet-v2] [--quick]
+        [--python INTERPRETER] [--folder FOLDER]
+
+Every figure is a share of windows of n held-out pictures, none of which is in two windows of one
+split, with its 95 % confidence interval (Wilson). False alarms: baselines measured anew on one
+half of the pictures, windows from the other, for several random splits. Detection: the bundle's own
+baseline, windows of 10 corrupted pictures that it has not seen. Beside it the same windows through
+two-sample tests of a maintained library (alibi-detect, in INTERPRETER; left out where it is not
+there) on pixels and on the softmax. Bundles that are made for it are kept in FOLDER.
+"""
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import numpy as np  # noqa: E402
+import onnxruntime as ort  # noqa: E402
+from drift_mistakes import mistakes  # noqa: E402
+from drift_peers import Peers, reduced, softmax  # noqa: E402
+from drift_subjects import NAME as PHOTOGRAPHS  # noqa: E402
+from drift_subjects import Said, Subject, digits, disjoint, photographs  # noqa: E402
+
+from service.drift.baseline import Baseline  # noqa: E402
+from service.drift.monitor import Monitor  # noqa: E402
+from service.drift.verdict import Verdict, judge  # noqa: E402
+
+LEVEL, SEED, SIZE = 0.01, 20150211, 10
+SIZES = (5, 10, 30, 100, 300, 1000)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    splits: int
+    windows: int  # of clean traffic, at most, of each size and split
+    pictures: int | None  # held-out ones; None for all
+    corrupted: int  # of each corruption
+    peer_windows: int
+
+
+FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=20)
+LARGE = Effort(splits=1, windows=400, pictures=3000, corrupted=300, peer_windows=20)
+QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
+
+
+def verdict_of(said: Said, chosen: np.ndarray, baseline: Baseline) -> Verdict:
+    """The verdict on one window of pictures, through the monitor of the service."""
+    part = said.take(chosen)
+    monitor = Monitor(baseline, part.sample.input_means.shape[1], step_s=60.0, steps=1)
+    monitor.add(part.sample, now=0.0)
+    return judge(monitor.read(0.0).layers, baseline, LEVEL)
+
+
+def wilson(hits: int, trials: int) -> str:
+    """A share with its 95 % confidence interval (Wilson 1927)."""
+    z, p = 1.96, hits / trials
+    middle = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * np.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return f"{p:.1%} ({low:.1%}–{high:.1%}; {hits}/{trials})"
+
+
+def false_alarms(name: str, subject: Subject, effort: Effort) -> None:
+    """Prints the rates on clean traffic."""
+    random = np.random.default_rng(SEED)
+    found: dict[int, list[str]] = {size: [] for size in SIZES}
+    for baseline, rest in _splits(subject, effort.splits, random):
+        for size in SIZES:
+            windows = list(disjoint(len(rest.scores), size, random))[: effort.windows]
+            found[size] += [verdict_of(rest, one, baseline).word for one in windows]
+    for size, words in found.items():
+        if words:
+            alarms, significant = (
+                wilson(sum(word in kinds for word in words), len(words))
+                for kinds in (("drift",), ("drift", "watch"))
+            )
+            print(f"| {name} | {size} | {alarms} | {significant} |", flush=True)
+
+
+def _splits(
+    subject: Subject, count: int, random: np.random.Generator
+) -> Iterator[tuple[Baseline, Said]]:
+    """Baselines, and what is said of pictures that are not in them: first as the bundle has it."""
+    yield subject.baseline, subject.clean
+    if count > 1:
+        seen = subject.say(subject.inputs(subject.reference))
+        both, half = _joined(seen, subject.clean), len(seen.scores)
+        for _ in range(count - 1):
+            order = random.permutation(len(both.scores))
+            yield subject.measured(both.take(order[:half])), both.take(order[half:])
+
+
+def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None:
+    """Prints what is found of each corruption in windows of ten, and by whom."""
+    random = np.random.default_rng(SEED + 1)
+    pixels = subject.held_out[: effort.corrupted]
+    labels = subject.labels[: effort.corrupted]
+    right = np.mean(subject.clean.scores[: len(pixels)].argmax(axis=1) == labels)
+    rows, windows_of_peers = [], []
+    for kind, corrupt, strengths in [("none", None, (0.0,)), *subject.corruptions]:
+        for strength in strengths:
+            moved = pixels if corrupt is None else corrupt(pixels, strength, random)
+            said = subject.say(subject.inputs(moved))
+            lost = right - np.mean(said.scores.argmax(axis=1) == labels)
+            windows = list(disjoint(len(pixels), SIZE, random))
+            verdicts = [verdict_of(said, one, subject.baseline) for one in windows]
+            rows.append((f"{kind} {strength:g}", f"{100 * lost:.1f}", verdicts))
+            some = windows[: effort.peer_windows]
+            windows_of_peers += [(reduced(moved[one]), softmax(said.scores[one])) for one in some]
+    others = peers.judge(windows_of_peers)
+    for number, (words, lost_points, verdicts) in enumerate(rows):
+        per = len(windows_of_peers) // len(rows)
+        hits = [column[number * per : (number + 1) * per] for column in others]
+        drift = [verdict.word == "drift" for verdict in verdicts]
+        cells = [name, words, lost_points, *(wilson(sum(x), len(x)) for x in (drift, *hits))]
+        print(f"| {' | '.join([*cells, _most_frequent(verdicts)])} |", flush=True)
+
+
+def costs(name: str, subject: Subject, peers: Peers) -> None:
+    """Prints milliseconds an image, on one thread, in windows of ten."""
+    inputs = subject.inputs(subject.held_out[:SIZE])
+    everything = np.arange(SIZE)
+    probing, judging = [], []
+    for _ in range(10):
+        began = time.perf_counter()
+        said = subject.say(inputs)
+        probed = time.perf_counter()
+        verdict_of(said, everything, subject.baseline)
+        probing.append(probed - began)
+        judging.append(time.perf_counter() - probed)
+    figures = [1000 * float(np.median(times)) / SIZE for times in (probing, judging)]
+    cells = [*figures, *peers.milliseconds(SIZE)]
+    print(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in cells)} |", flush=True)
+
+
+def _joined(first: Said, second: Said) -> Said:
+    def both(field: str) -> np.ndarray:
+        return np.concatenate([getattr(one.sample, field) for one in (first, second)])
+
+    fields = ("means", "squares", "predicted", "input_means", "input_squares")
+    sample = type(first.sample)(*(both(field) for field in fields))
+    return Said(sample, np.concatenate([first.scores, second.scores]))
+
+
+def _most_frequent(verdicts: Iterable[Verdict]) -> str:
+    """The diagnosis without the layer's name, and how often it was given."""
+    words = [
+        verdict.diagnosis.partition(" (")[0] + verdict.diagnosis.partition(")")[2]
+        for verdict in verdicts
+        if verdict.word == "drift"
+    ]
+    if not words:
+        return "–"
+    best = max(set(words), key=words.count)
+    return f"{best} ({words.count(best)}/{len(words)})"
+
+
+def _subject(name: str, effort: Effort, folder: Path) -> Subject:
+    if name != PHOTOGRAPHS:
+        return digits(name, effort.pictures)
+    from drift_photographs import fetch_photographs
+
+    pictures = fetch_photographs()
+    print(f"random parts of {len(pictures)} photographs\n")
+    count = effort.pictures or 3000
+    return photographs(folder, pictures, 2 * count // 3, count, SEED)
+
+
+def main() -> None:
+    """Prints Markdown."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--networks", default="mnist-cnn,fashion-cnn,mobilenet-v2")
+    parser.add_argument("--quick", action="store_true", help="few pictures: whether it runs")
+    parser.add_argument("--python", help="an interpreter that has alibi-detect")
+    parser.add_argument("--folder", type=Path, help="where bundles are kept that are made for it")
+    parser.add_argument("--parts", default="false-alarms,detection,mistakes,costs")
+    arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    print(
+        f"{platform.machine()}, ONNX Runtime {ort.__version__}, one thread, seed {SEED}, "
+        f"nominal rate {LEVEL:.0%}\n"
+    )
+    with tempfile.TemporaryDirectory() as made:
+        for name in arguments.networks.split(","):
+            effort = QUICK if arguments.quick else LARGE if name == PHOTOGRAPHS else FULL
+            subject = _subject(name, effort, arguments.folder or Path(made))
+            if "false-alarms" in parts:
+                print("| network | n | called drift | significant |\n|---|---|---|---|")
+                false_alarms(name, subject, effort)
+            scores = subject.say(subject.inputs(subject.reference[:1000])).scores
+            peers = Peers(arguments.python, subject.reference[:1000], softmax(scores))
+            columns = " | ".join(["corruption", "points lost", "foldserve", *peers.names])
+            if "detection" in parts:
+                print(f"\n| network | {columns} | diagnosis |\n|{'---|' * (5 + len(peers.names))}")
+                detection(name, subject, effort, peers)
+            if "mistakes" in parts:
+                print("\n| network | mistake | verdict | likely cause |\n|---|---|---|---|")
+                mistakes(name, subject, SIZE)
+            if "costs" in parts:
+                names = " | ".join(["probe", "scores", *peers.names])
+                print(f"\n| network | {names} |\n|{'---|' * (3 + len(peers.names))}")
+                costs(name, subject, peers)
+            print(flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The networks of the drift benchmark, their pictures, and what the probes say of them."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from corruptions import LARGE, SMALL, Corruption, Pixels
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.bundle import Bundle, open_bundle
+from service.drift.baseline import Baseline
+from service.drift.monitor import Sample
+from service.drift.reading import read_baseline
+from service.manifest import PROBE
+from service.runtime import OnnxRuntime
+from training.baseline.measure import measure
+from training.baseline.rows import ProbeRows
+from training.data import load
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "mobilenet-v2"
+_BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What the probe network says of pictures: rows of all layers' channels, and of the input."""
+
+    sample: Sample
+    scores: NDArray[np.floating]
+
+    def take(self, chosen: NDArray[np.int64] | slice) -> "Said":
+        """Some of the pictures."""
+        s = self.sample
+        predicted = None if s.predicted is None else s.predicted[chosen]
+        sample = Sample(
+            s.means[chosen],
+            s.squares[chosen],
+            predicted,
+            s.input_means[chosen],
+            s.input_squares[chosen],
+        )
+        return Said(sample, self.scores[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A bundle, and pictures [N, H, W, C] from 0 to 1: those of its baseline, and the held-out
+    ones with the answers that are right, where these are known."""
+
+    bundle: Bundle
+    reference: Pixels
+    held_out: Pixels
+    known: NDArray[np.int64] | None
+    corruptions: list[tuple[str, Corruption, tuple[float, ...]]]
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """As the bundle holds it."""
+        found = read_baseline(self.bundle)
+        assert found is not None
+        return found
+
+    @cached_property
+    def clean(self) -> Said:
+        """What is said of the held-out pictures."""
+        return self.say(self.inputs(self.held_out))
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """What is right: what is known, or else what the network says of the clean picture."""
+        return self.clean.scores.argmax(axis=1) if self.known is None else self.known
+
+    @cached_property
+    def probe(self) -> OnnxRuntime:
+        """The probe network, on one thread as in the service."""
+        return OnnxRuntime(self.bundle.read(PROBE), threads=1)
+
+    def inputs(self, pixels: Pixels) -> NDArray[np.float32]:
+        """As the bundle's preprocessing makes them of pixels."""
+        how = self.bundle.manifest.preprocessing
+        assert how is not None
+        rows = (pixels - np.float32(how.mean)) / np.float32(how.std)
+        return np.ascontiguousarray(rows.transpose(0, 3, 1, 2), np.float32)
+
+    def say(self, inputs: NDArray[np.float32]) -> Said:
+        """Runs the probe network."""
+        parts = [self._say(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
+        means, squares, scores, pixel_means, pixel_squares = (
+            np.concatenate(column) for column in zip(*parts, strict=True)
+        )
+        predicted = scores.argmax(axis=1)
+        return Said(Sample(means, squares, predicted, pixel_means, pixel_squares), scores)
+
+    def _say(self, inputs: NDArray[np.float32]) -> tuple[NDArray[np.floating], ...]:
+        name = self.bundle.manifest.inputs[0].name
+        answers = self.probe.run({name: inputs})
+        watched = set(self.baseline.places)
+        probes = [layer.probe for layer in self.bundle.layers if layer.name in watched]
+        flat = inputs.reshape(*inputs.shape[:2], -1).astype(np.float64)
+        return (
+            np.concatenate([answers[p.mean] for p in probes if p], axis=1),
+            np.concatenate([answers[p.mean_square] for p in probes if p], axis=1),
+            answers[self.bundle.manifest.outputs[0].name],
+            flat.mean(axis=2),
+            (flat**2).mean(axis=2),
+        )
+
+    def measured(self, said: Said) -> Baseline:
+        """A baseline of these pictures, as the toolkit makes it."""
+        places = self.baseline.places
+        rows = ProbeRows(
+            {name: said.sample.means[:, place] for name, place in places.items()},
+            {name: said.sample.squares[:, place] for name, place in places.items()},
+            said.sample.predicted,
+            said.scores.shape[1],
+        )
+        scales = {name: self.bundle.statistics[name]["scale"] for name in places}
+        return measure(rows, scales)
+
+
+def digits(name: str, limit: int | None) -> Subject:
+    """A shipped bundle: its baseline is of every second test image, the others are held out."""
+    data = load(name.replace("fashion-cnn", "fashion-mnist").replace("mnist-cnn", "mnist"))
+    pixels = (data.test_images[..., None] / 255).astype(np.float32)
+    step = 2 * (len(data.test_images) // 2 // limit) if limit else 2
+    even, odd = slice(0, None, step), slice(1, None, step)
+    return Subject(
+        open_bundle(ROOT / "models" / name / "1"),
+        pixels[even],
+        pixels[odd],
+        data.test_labels[odd].astype(np.int64),
+        SMALL,
+    )
+
+
+def crops(
+    pictures: list[bytes], count: int, random: np.random.Generator, size: int = 224
+) -> Pixels:
+    """Random parts of random pictures: 40 to 100 % of the shorter side, perhaps mirrored."""
+    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
+    made = np.empty((count, size, size, 3), np.float32)
+    for place in range(count):
+        image = opened[int(random.integers(len(opened)))]
+        side = round(min(image.size) * random.uniform(0.4, 1))
+        left = int(random.integers(image.width - side + 1))
+        top = int(random.integers(image.height - side + 1))
+        part = image.resize(
+            (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)
+        )
+        pixels = np.asarray(part, np.float32) / 255
+        made[place] = pixels[:, ::-1] if random.random() < 0.5 else pixels
+    return made
+
+
+def photographs(
+    folder: Path, pictures: list[bytes], reference: int, held_out: int, seed: int
+) -> Subject:
+    """MobileNetV2 with the ImageNet weights, and random parts of the pictures. The bundle is made
+    in `folder`, unless it is there."""
+    random = np.random.default_rng(seed)
+    seen, others = crops(pictures, reference, random), crops(pictures, held_out, random)
+    place = folder / NAME / "1"
+    if not (place / "manifest.json").exists():
+        _write_mobilenet(folder, seen)
+    return Subject(open_bundle(place), seen, others, None, LARGE)
+
+
+def _write_mobilenet(folder: Path, seen: Pixels) -> None:
+    from training.baseline import Reference
+    from training.bundle import Description, write_bundle
+    from training.import_model import Request, import_model
+    from training.pretrained import pretrained
+
+    model, how = import_model(Request(NAME, pretrained=True)), pretrained(NAME).preprocessing
+    rows = (seen - np.float32(how.mean)) / np.float32(how.std)
+    name = model.graph.input[0].name
+    reference = Reference({name: np.ascontiguousarray(rows.transpose(0, 3, 1, 2))}, "photographs")
+    about = Description(NAME, preprocessing=how, output_activation="softmax")
+    write_bundle(model, about, folder, reference=reference)
+
+
+def disjoint(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Windows of `size` of `count` pictures, none in two."""
+    order = random.permutation(count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]

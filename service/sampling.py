@@ -1,0 +1,101 @@
+"""What the watch takes its work from: a bounded queue of rows, and a budget of processor time."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from service.tensors import Array
+
+Owner = TypeVar("Owner")
+Arrays = Mapping[str, Array]
+
+_BURST_S = 2.0  # of processor time that may be spent at once after a pause, as after a load
+
+
+class Budget:
+    """A share of one processor's time, with a burst; charged with what was spent."""
+
+    def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share, self._clock = share, clock
+        self._credit, self._before = _BURST_S, clock()
+        self._lock = threading.Lock()
+
+    def wait_s(self) -> float:
+        """How long until something may be spent; 0 for now."""
+        with self._lock:
+            now = self._clock()
+            self._credit = min(_BURST_S, self._credit + (now - self._before) * self._share)
+            self._before = now
+            return max(0.0, -self._credit / self._share)
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Charges the processor time of this thread until the end of the block."""
+        began = time.thread_time()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._credit -= time.thread_time() - began
+
+
+class SampleQueue(Generic[Owner]):
+    """Inputs that wait, each with whose they are; bounded in rows and bytes."""
+
+    def __init__(self, rows: int, size: int) -> None:
+        """At most `rows` and `size` bytes, or one entry that is larger."""
+        self._limits = (rows, size)
+        self._held: deque[tuple[Owner, Arrays]] = deque()
+        self._rows = self._bytes = 0
+        self._changed = threading.Condition()
+        self._closed = threading.Event()  # apart: a notice of rows must not wake who pauses
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def put(self, owner: Owner, inputs: Arrays) -> bool:
+        """Whether there was room; never waits."""
+        rows, size = row_count(inputs), _bytes_of(inputs)
+        with self._changed:
+            most_rows, most_bytes = self._limits
+            if self._held and (self._rows + rows > most_rows or self._bytes + size > most_bytes):
+                return False
+            self._held.append((owner, inputs))
+            self._rows += rows
+            self._bytes += size
+            self._changed.notify()
+        return True
+
+    def take(self) -> tuple[Owner, Arrays] | None:
+        """The oldest entry, waiting for one; None once the queue is closed."""
+        with self._changed:
+            while not self._held and not self._closed.is_set():
+                self._changed.wait()
+            if self._closed.is_set():
+                return None
+            owner, inputs = self._held.popleft()
+            self._rows -= row_count(inputs)
+            self._bytes -= _bytes_of(inputs)
+            return owner, inputs
+
+    def pause(self, seconds: float) -> bool:
+        """Waits so long; whether the queue was closed."""
+        return self._closed.wait(seconds)
+
+    def close(self) -> None:
+        """Wakes whoever waits; what is left is forgotten."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+
+
+def row_count(inputs: Arrays) -> int:
+    """Rows of a request's inputs."""
+    return len(next(iter(inputs.values())))
+
+
+def _bytes_of(inputs: Arrays) -> int:
+    return sum(array.nbytes for array in inputs.values())
