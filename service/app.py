@@ -136,7 +136,7 @@ def _at_work(control: Control, watch_s: float, drift_s: float) -> Iterator[None]
     if watch_s:
         tasks.add(loop.create_task(control.watch(watch_s)))
     if drift_s:
-        tasks.add(loop.create_task(control.look_for_drift(drift_s)))
+        tasks.add(loop.create_task(control.traffic.look(drift_s)))
     main = threading.current_thread() is threading.main_thread()
     if main:
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))

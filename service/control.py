@@ -1,7 +1,7 @@
 """What an operator does to the whole service: load, unload, look at the folder, read numbers, log.
 
 What is asked of one worker happens in all of them. Loading takes its own thread, so that requests
-are answered meanwhile; so does judging traffic.
+are answered meanwhile. `traffic` is the part that judges what the models are asked.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from service import drift_reports as reports
 from service.alarms import Alarms
 from service.errors import FoldserveError, NotReady
 from service.logs import Log, LogSettings
@@ -23,11 +22,11 @@ from service.peers import Peers
 from service.recording import Recorder, Recording
 from service.registry import Registry
 from service.statistics import merge
-from service.watch import Watch
+from service.traffic import QUESTIONS, Traffic
 
 logger = logging.getLogger(__name__)
 
-_METRICS_TIMEOUT_S = _DRIFT_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
+_METRICS_TIMEOUT_S = _LOG_TIMEOUT_S = 2.0
 _RECORDING_TIMEOUT_S = 30.0  # files are written
 
 
@@ -46,9 +45,9 @@ class Control:
         """`alarms` are told of the drift of every version, by one of the workers."""
         self.responses: Counter[int] = Counter()  # answers by status code
         self._registry, self._peers, self._threads = registry, peers, threads
-        self._recorder, self._log, self._alarms = recorder, log, alarms or Alarms()
+        self._recorder, self._log = recorder, log
+        self.traffic = Traffic(registry, peers, alarms or Alarms())
         self._executor = ThreadPoolExecutor(1, "control")
-        self._judge = ThreadPoolExecutor(1, "judge")
 
     def start(self) -> None:
         """Begins to listen to the other workers, on the running event loop."""
@@ -100,63 +99,10 @@ class Control:
             except Exception:
                 logger.exception("the folder of models could not be scanned")
 
-    async def look_for_drift(self, every_s: float) -> None:
-        """Looks at the traffic of every version for ever; meant for one of the workers."""
-        while True:
-            try:
-                await self._look()
-            except Exception:
-                logger.exception("the drift of the models could not be looked at")
-            await asyncio.sleep(every_s)
-
     async def metrics(self) -> bytes:
         """The metrics of all workers."""
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
-
-    async def drift(self, model: Model, watch: Watch, seconds: float | None) -> dict[str, Any]:
-        """The drift of a version in the last `seconds`, over all workers."""
-        seen = await self._seen_by_all(model, watch, seconds)
-        return await self._judged(reports.of_version, model, watch, seen)
-
-    async def drift_of_layer(
-        self, model: Model, watch: Watch, layer: str, seconds: float | None
-    ) -> dict[str, Any]:
-        """One layer's channels in the last `seconds`, over all workers; KeyError."""
-        seen = await self._seen_by_all(model, watch, seconds)
-        return await self._judged(reports.of_layer, model, watch, seen, layer)
-
-    async def drift_history(self, model: Model, watch: Watch) -> dict[str, Any]:
-        """Every window that is kept, over all workers, each judged by itself."""
-        version = str(model.version)
-        others = await self._peers.ask(
-            _DRIFT_TIMEOUT_S, do="history", name=model.name, version=version
-        )
-        kept = [reports.kept(watch), *filter(None, others.values())]
-        return await self._judged(reports.of_time, model, watch, kept)
-
-    async def _seen_by_all(
-        self, model: Model, watch: Watch, seconds: float | None
-    ) -> list[reports.Plain]:
-        others = await self._peers.ask(
-            _DRIFT_TIMEOUT_S,
-            do="drift",
-            name=model.name,
-            version=str(model.version),
-            seconds="" if seconds is None else str(seconds),
-        )
-        return [reports.seen(watch, seconds), *filter(None, others.values())]
-
-    async def _judged(self, report: Callable[..., reports.Plain], *of: object) -> reports.Plain:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._judge, report, *of)
-
-    async def reset_drift(self, model: Model) -> None:
-        """Begins a new window in all workers."""
-        if model.watch is not None:
-            model.watch.monitor.reset()
-        version = str(model.version)
-        await self._peers.ask(_DRIFT_TIMEOUT_S, do="reset", name=model.name, version=version)
 
     async def statistics(self, models: Iterable[Model]) -> list[dict[str, Any]]:
         """The statistics extension's entry of each version, of all workers together."""
@@ -183,9 +129,8 @@ class Control:
 
     def close(self) -> None:
         """Ends the threads."""
-        for executor in (self._executor, self._judge):
-            executor.shutdown(wait=False, cancel_futures=True)
-        self._alarms.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self.traffic.close()
 
     def _own_log(self) -> Log:
         if self._log is None:
@@ -206,8 +151,8 @@ class Control:
     async def _answer(self, question: dict[str, Any]) -> object:
         if question["do"] == "metrics":
             return self._snapshot()
-        if question["do"] in ("drift", "history", "reset"):
-            return self._answer_drift(question)
+        if question["do"] in QUESTIONS:
+            return self.traffic.answer(question)
         if question["do"] == "statistics":
             return self._statistics()
         if question["do"] == "log":
@@ -228,13 +173,6 @@ class Control:
         self._log.change(**change)
         return asdict(self._log.settings)
 
-    async def _look(self) -> None:
-        models = [entry.model for entry in self._registry.index() if entry.model is not None]
-        watched = [(model, model.watch) for model in models if model.watch is not None]
-        self._alarms.keep({(model.name, str(model.version)) for model, _ in watched})
-        for model, watch in watched:
-            self._alarms.look(await self.drift(model, watch, None))
-
     async def _answer_recording(self, question: dict[str, str]) -> None:
         if question["do"] == "write-recordings":
             await self._here(self._recorder.flush)
@@ -246,22 +184,8 @@ class Control:
         if recording is not None:
             await self._here(recording.forget)
 
-    def _answer_drift(self, question: dict[str, Any]) -> object:
-        try:
-            watch = self._registry.get(question["name"], question["version"]).watch
-        except FoldserveError:  # it is loaded here a little later, or gone a little earlier
-            return None
-        if watch is None:
-            return None
-        if question["do"] == "reset":
-            watch.monitor.reset()
-            return None
-        if question["do"] == "history":
-            return reports.kept(watch)
-        return reports.seen(watch, float(question["seconds"]) if question["seconds"] else None)
-
     def _snapshot(self) -> Snapshot:
-        return take_snapshot(self._registry, self._threads, self.responses, self._alarms)
+        return take_snapshot(self._registry, self._threads, self.responses, self.traffic.alarms)
 
     def _statistics(self) -> list[tuple[str, str, dict[str, Any]]]:
         models = [entry.model for entry in self._registry.index() if entry.model is not None]

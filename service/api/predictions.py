@@ -78,12 +78,18 @@ async def read_rows(request: Request, model: Model) -> tuple[dict[str, Array], i
 
 
 def predictions_of(
-    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
+    model: Model,
+    outputs: Mapping[str, Array],
+    top_k: int | None,
+    nonfinite: Nonfinite | None = None,
 ) -> list[Any]:
-    """One entry a row: the best class, or the best ones, of a model with labels; or its outputs."""
+    """One entry a row: the best class, or the best ones, of a model with labels; or its outputs.
+
+    Of a row that is not finite, what `nonfinite` says.
+    """
     if model.manifest.labels is None:
         return _plain(outputs)
-    return list(_labelled(model, outputs, top_k, nonfinite))
+    return list(_labelled(model, outputs, top_k, nonfinite or Nonfinite(0, None)))
 
 
 def _top_k(value: object) -> int | None:
@@ -159,13 +165,13 @@ def _plain(outputs: Mapping[str, Array]) -> list[Any]:
 
 
 def _labelled(
-    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
+    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite
 ) -> list[dict[str, object] | list[dict[str, object]]]:
     scores = outputs[model.outputs[0].name].astype(np.float64)
     if model.manifest.output_activation == "softmax":
         scores = softmax(scores)
     labels = model.manifest.labels or ()
-    fault = "" if nonfinite is None else nonfinite.sentence()
+    fault = nonfinite.sentence()
     ranked = [_ranked(labels, row, top_k or 1, fault) for row in scores]
     return [row[0] for row in ranked] if top_k is None else list(ranked)
 

@@ -36,7 +36,7 @@ async def drift(request: Request, model: Model) -> Response:
     """
     watch, seconds = watch_of(model), _window(request)
     control = context_of(request).control
-    return json_response(await control.drift(model, watch, seconds))
+    return json_response(await control.traffic.drift(model, watch, seconds))
 
 
 async def drift_layer(request: Request, model: Model) -> Response:
@@ -49,7 +49,7 @@ async def drift_layer(request: Request, model: Model) -> Response:
             f"model '{model.name}': expected one of the {len(watch.baseline.layers)} layers that "
             f"are watched, got '{shorten(name)}'"
         )
-    return json_response(await control.drift_of_layer(model, watch, name, seconds))
+    return json_response(await control.traffic.drift_of_layer(model, watch, name, seconds))
 
 
 async def drift_history(request: Request, model: Model) -> Response:
@@ -59,13 +59,13 @@ async def drift_history(request: Request, model: Model) -> Response:
     layer are in the order of `layers`, and empty where the verdict is `insufficient`.
     """
     watch = watch_of(model)
-    return json_response(await context_of(request).control.drift_history(model, watch))
+    return json_response(await context_of(request).control.traffic.history(model, watch))
 
 
 async def drift_reset(request: Request, model: Model) -> Response:
     """Forgets the traffic so far, in all workers: a new window begins."""
     watch_of(model)
-    await context_of(request).control.reset_drift(model)
+    await context_of(request).control.traffic.reset(model)
     return json_response({"model_name": model.name, "model_version": str(model.version)})
 
 
