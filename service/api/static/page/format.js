@@ -26,9 +26,9 @@ export function figure(value, digits = 3) {
 export const cell = (value) =>
   value !== null && value !== undefined && Math.abs(value) < 5e-4 ? "0.000" : figure(value);
 
-/** 0.123 → 12.3 % */
+/** 0.123 → 12.3% */
 export const percent = (share) =>
-  share === null ? "–" : `${(100 * share).toFixed(share < 0.9995 && share > 0 ? 1 : 0)} %`;
+  share === null ? "–" : `${(100 * share).toFixed(share < 0.9995 && share > 0 ? 1 : 0)}%`;
 
 /** 300 → 5 min */
 export function duration(value) {
