@@ -5,8 +5,8 @@
 Run so, it reads `pixels.npz` and `softmax.npz`, a reference and windows each, from FOLDER, and
 prints JSON. alibi-detect's KSDrift (Van Looveren et al.): Kolmogorov-Smirnov on every feature,
 Bonferroni's correction, at the same level. On the softmax that is black-box shift detection
-(Lipton et al. 2018; Rabanser et al. 2019); on pixels, pictures larger than 16 × 16 are reduced to
-that by averaging, or it would take minutes a window.
+(Lipton et al. 2018; Rabanser et al. 2019). Pictures are reduced to at most 16 × 16 pixels by
+averaging, or a window would take seconds to minutes.
 """
 
 import json
@@ -65,13 +65,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def reduced(pixels: np.ndarray) -> np.ndarray:
-    """[N, features]: averages of blocks where the pictures are larger than 28 × 28."""
-    side = pixels.shape[1]
-    if side > 28:
-        count, block = len(pixels), side // _SIDE
-        shape = (count, _SIDE, block, _SIDE, block, pixels.shape[3])
-        pixels = pixels.reshape(shape).mean(axis=(2, 4))
-    return pixels.reshape(len(pixels), -1)
+    """[N, features]: averages of blocks, so that there are at most 16 × 16 of them."""
+    count, side, _, channels = pixels.shape
+    block = -(-side // _SIDE)
+    kept = side // block
+    cut = pixels[:, : kept * block, : kept * block]
+    blocks = cut.reshape(count, kept, block, kept, block, channels).mean(axis=(2, 4))
+    return blocks.reshape(count, -1)
 
 
 def _works(python: str) -> bool:

@@ -17,9 +17,9 @@ from service.alarms import Alarms
 from service.api import documentation, errors
 from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import Context, JsonLimits, Limits
-from service.api.gate import Gate
+from service.api.gate import Doorkeeper, Gate
 from service.api.guard import Guard, digests
-from service.api.hot import HotPath
+from service.api.hot import HotDoor
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
@@ -86,7 +86,7 @@ def create_app(
             ThreadPoolExecutor(threads, "work") as executor,
         ):
             context = Context(registry, executor, _limits(settings), control)
-            app.state.context = context
+            app.state.context = app.state.door.context = context
             async with _grpc(settings, context, guard):
                 drift_s = settings.drift_check_s if first and settings.drift_sample else 0
                 with _at_work(control, settings.watch_s, drift_s):
@@ -102,12 +102,13 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
     )
-    app.add_middleware(HotPath)
     errors.install(app)
     documentation.install(app, guard)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
+    doorkeeper = Doorkeeper(guard, settings.access_log)
+    app.state.door = HotDoor(app, doorkeeper)
+    app.add_middleware(Gate, doorkeeper=doorkeeper)
     if settings.origins:  # outside of the gate: browsers ask before they send a key
         app.add_middleware(
             CORSMiddleware,

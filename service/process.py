@@ -73,7 +73,6 @@ def run_worker(
         lifespan="on",
         access_log=False,
         server_header=False,
-        proxy_headers=False,
         backlog=1024,
         timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,

@@ -1,8 +1,8 @@
 """A sample of the inputs that were answered, kept in a folder: what re-calibration needs.
 
 Off unless a folder is set: inputs are data of the users. Each worker has a file for each version,
-which outlives it. The way of an answer has only one append to a queue; a thread of the lowest
-priority does the rest.
+which outlives it. The way of an answer has only one append to a queue; a thread does
+the rest.
 """
 
 import logging
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from service.manifest import MODEL, Manifest
 from service.reservoir import Arrays, Reservoir, load_reservoir, merge, to_npz, write_whole
-from service.threads import lowest_priority
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +135,6 @@ class Recorder:
             recording.write()
 
     def _work(self) -> None:
-        lowest_priority()
         while (item := self._next()) is not None:
             recording, inputs = item
             try:

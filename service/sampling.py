@@ -12,7 +12,9 @@ from service.tensors import Array
 Owner = TypeVar("Owner")
 Arrays = Mapping[str, Array]
 
-_BURST_S = 2.0  # of processor time that may be spent at once after a pause, as after a load
+_LONGEST_WAIT_S = 60.0
+# Of processor time that may be spent at once after a pause: some hundred rows of a small network.
+_BURST_S = 0.25
 
 
 class Budget:
@@ -24,12 +26,12 @@ class Budget:
         self._lock = threading.Lock()
 
     def wait_s(self) -> float:
-        """How long until something may be spent; 0 for now."""
+        """How long until something may be spent, or until to ask again; 0 for now."""
         with self._lock:
             now = self._clock()
             self._credit = min(_BURST_S, self._credit + (now - self._before) * self._share)
             self._before = now
-            return max(0.0, -self._credit / self._share)
+            return min(_LONGEST_WAIT_S, max(0.0, -self._credit / self._share))
 
     @contextmanager
     def spending(self) -> Iterator[None]:

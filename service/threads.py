@@ -4,18 +4,13 @@ ONNX Runtime sizes its pool to the machine. In a container the quota of the grou
 threads than that are stopped by the scheduler for most of each period.
 """
 
-import logging
 import os
 import sys
-import threading
 from concurrent.futures import Executor
 from pathlib import Path
 from time import perf_counter
 
-logger = logging.getLogger(__name__)
-
 _TRIALS = 30
-_LOWEST_PRIORITY = 19
 
 
 def hand_over_seconds(executor: Executor) -> float:
@@ -35,15 +30,6 @@ def hand_over_seconds(executor: Executor) -> float:
 
 def _nothing() -> None:
     pass
-
-
-def lowest_priority() -> None:
-    """The kernel lets every other thread of the service go before the calling one (Linux, where
-    threads have each a priority)."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-    except OSError:
-        logger.info("%s: the thread keeps its ordinary priority", threading.current_thread().name)
 
 
 def available_cpus(

@@ -1,8 +1,12 @@
 """Drift runs: a sample of the traffic goes through the probe network, beside the answers.
 
-One thread of a process, of the lowest priority, takes sampled inputs from a bounded queue and runs
-the probe networks on them, within a share of CPU time. What does not fit is dropped and counted.
-The way of an answer has only the look at a counter, and one append to a queue in so many requests.
+One thread of a process takes sampled inputs from a bounded queue and runs the probe networks on
+them, within a share of CPU time. What does not fit is dropped and counted. The way of an answer
+has only the look at a counter, and one append to a queue in so many requests.
+
+The thread has the priority of all others. With the lowest, the kernel takes its processor away
+while it holds the interpreter's lock, and every answer waits for it: 99 % of the answers of a small
+network under load within 260 ms, not 25.
 """
 
 import logging
@@ -26,7 +30,6 @@ from service.manifest import PROBE, ProbeOutputs
 from service.runtime import OnnxRuntime
 from service.sampling import Arrays, Budget, SampleQueue, row_count
 from service.tensors import Array
-from service.threads import lowest_priority
 
 logger = logging.getLogger(__name__)
 
@@ -218,12 +221,12 @@ class Watcher:
         self._save()
 
     def _work(self) -> None:
-        lowest_priority()
         while (item := self._queue.take()) is not None:
             watch, inputs = item
             for chunk in _chunks(inputs):
-                if (wait_s := self._budget.wait_s()) and self._queue.pause(wait_s):
-                    return
+                while wait_s := self._budget.wait_s():
+                    if self._queue.pause(wait_s):
+                        return
                 if self._yields_to_answers(watch):
                     return
                 with self._budget.spending():
@@ -240,7 +243,6 @@ class Watcher:
         return False
 
     def _keep_state(self) -> None:
-        lowest_priority()
         while not self._queue.pause(_SAVE_S):
             self._save()
 

@@ -108,15 +108,18 @@ class CatchAll:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             logger.debug("%s %s: the client left", scope["method"], shorten(scope["path"]))
-        except Exception:
-            error_id = secrets.token_hex(4)
-            logger.exception(
-                "internal error %s in %s %s", error_id, scope["method"], shorten(scope["path"])
-            )
+        except Exception as error:
+            answer = internal_error(error, scope)
             if not started:
-                sentence = _named(scope, f"internal error, logged as {error_id}")
-                answer = error_response(500, sentence)
                 await answer(scope, receive, watched)
+
+
+def internal_error(error: Exception, scope: Scope) -> Response:
+    """Logs what nothing else has caught; its answer names it by the id in the log."""
+    error_id = secrets.token_hex(4)
+    where = (error_id, scope["method"], shorten(scope["path"]))
+    logger.error("internal error %s in %s %s", *where, exc_info=error)
+    return error_response(500, _named(scope, f"internal error, logged as {error_id}"))
 
 
 def status_of(error: FoldserveError) -> int:

@@ -21,7 +21,7 @@ FLOOR_QUANTILE, DISTANCE_QUANTILE = 0.99, 0.999
 _LEAST_LIMIT = 1e-6
 IMAGE_RATE = 0.01  # of the reference images themselves that are called outliers
 LEVEL = 0.01  # of false alarms, for which windows are calibrated
-WINDOW_SIZES, WINDOWS = (5, 10, 20, 50, 100), 4_000
+WINDOW_SIZES = {5: 4_000, 10: 4_000, 20: 4_000, 50: 1_000, 100: 1_000, 300: 1_000}  # how many
 SEED = 20150211
 
 
@@ -107,31 +107,43 @@ def _blocks(baseline: Baseline, rows: ProbeRows) -> Iterator[Window]:
 
 
 def _calibrate(baseline: Baseline, rows: ProbeRows) -> tuple[tuple[int, float], ...]:
-    """By what the thresholds have to grow for windows of a few images, drawn from the reference, to
-    be beyond any of them as rarely as LEVEL says."""
+    """By what the thresholds have to grow for windows of so many images to be beyond any of them as
+    rarely as LEVEL says.
+
+    Windows are drawn from one half of the reference and held against the moments of the other, both
+    ways: what is rare in a channel may be in the traffic and not in the reference.
+    """
     random = np.random.default_rng(SEED)
+    first, second = np.array_split(random.permutation(baseline.images), 2)
     found = []
-    for size in (size for size in WINDOW_SIZES if 2 * size <= baseline.images):
-        chosen = random.integers(0, baseline.images, (WINDOWS, size))
-        worst = np.zeros(WINDOWS)
-        for layer in baseline.layers:
-            held = rows.means[layer.name], rows.squares[layer.name]
-            worst = np.maximum(worst, _significance(layer, held, chosen, baseline))
-        found.append((size, max(1.0, float(np.quantile(worst, 1 - LEVEL)))))
+    for size, windows in WINDOW_SIZES.items():
+        if 2 * size > len(second):
+            continue
+        worst = []
+        for known, other in ((first, second), (second, first)):
+            chosen = random.choice(other, (windows // 2, size))
+            worst.append(_worst(baseline, rows, known, chosen))
+        growth = float(np.quantile(np.concatenate(worst), 1 - LEVEL))
+        found.append((size, max(1.0, growth)))
     return tuple(found)
 
 
-def _significance(
-    layer: LayerBaseline, held: tuple[Rows, Rows], chosen: NDArray[np.int64], baseline: Baseline
+def _worst(
+    baseline: Baseline, rows: ProbeRows, known: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> Float64:
-    """For each window of chosen images [W, n], its larger significance as a share of the threshold;
-    [W]."""
-    means, squares = (_window_means(rows.astype(np.float64), chosen) for rows in held)
-    f = 1 / chosen.shape[1] + 1 / baseline.images
-    mean, variance = shifts(layer, means, squares, f).significances()
-    limits = thresholds(layer, 1 - LEVEL / (2 * len(baseline.layers)))
-    result: Float64 = np.maximum(mean / limits[0], variance / limits[1])
-    return result
+    """For each window of chosen images [W, n], the largest significance in any layer, as a share of
+    its threshold; [W]. `known` are the images whose moments they are held against."""
+    f = 1 / chosen.shape[1] + 1 / len(known)
+    test = 1 - LEVEL / (2 * len(baseline.layers))
+    worst: Float64 = np.zeros(len(chosen))
+    for layer in baseline.layers:
+        means, squares = rows.means[layer.name], rows.squares[layer.name]
+        half = _measure_layer(layer.name, means[known], squares[known], layer.scale)
+        windows = (_window_means(held.astype(np.float64), chosen) for held in (means, squares))
+        mean, variance = shifts(half, *windows, f).significances()
+        limits = thresholds(half, test)
+        worst = np.maximum(worst, np.maximum(mean / limits[0], variance / limits[1]))
+    return worst
 
 
 def _window_means(rows: Float64, chosen: NDArray[np.int64]) -> Float64:

@@ -22,7 +22,7 @@ async def predict(request: Request, model: Model) -> Response:
     """
     inputs, top_k = await read_rows(request, model)
     outputs = await model.predict(inputs)
-    found = await find_nonfinite(context_of(request), model, inputs, outputs.values())
+    found = await find_nonfinite(context_of(request), model, inputs, list(outputs.values()))
     return json_response(
         {
             "model_name": model.name,
