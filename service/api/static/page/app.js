@@ -272,11 +272,15 @@ document.addEventListener("visibilitychange", look);
 function remembered() {
   try {
     const [name, version, layer] = location.hash.slice(1).split("/").map(decodeURIComponent);
-    if (name && version) Object.assign(chosen, { name, version, layer: layer ?? null });
+    if (name && version) change({ name, version, layer: layer ?? null });
   } catch {
     // an address that nobody made
   }
 }
 
+window.addEventListener("hashchange", () => {
+  remembered();
+  look();
+});
 remembered();
 look();
