@@ -1,5 +1,6 @@
 # make serve    the service on 127.0.0.1:8000, in an environment of its own (no PyTorch)
 # make test     linters, types, import contracts and all tests: what CI runs
+# make page-test  the page in a real browser: Debian's Chromium, or the one FOLDSERVE_CHROMIUM names
 # make clients  the unmodified clients that need environments of their own, against a real server
 # make format   puts the code into shape
 # make bundles  trains and writes the shipped bundles anew, as the next versions
@@ -14,13 +15,27 @@ IMAGE_TEST ?= ../shared/image_test.sh
 
 CLIENTS := .venv-kserve .venv-mlserver
 
-.PHONY: serve test check clients format bundles image image-test clean
+.PHONY: serve test check page-test clients format bundles image image-test clean
 
 serve: $(SERVE)/.installed
 	@exec $(SERVE)/bin/python -m service
 
+# The page's own tests are not among these: a browser is not everywhere, and it measures what a person
+# waits for, which tests that run beside it would disturb. CI runs both.
 test: check
-	$(DEV)/bin/python -m pytest --cov --numprocesses 2 --dist loadfile
+	$(DEV)/bin/python -m pytest --cov --numprocesses 2 --dist loadfile --ignore tests/page
+
+# As root on Debian the browser is installed; elsewhere it is used where there is one.
+page-test: $(DEV)/.installed
+	@if [ -z "$$FOLDSERVE_CHROMIUM" ] && ! command -v chromium >/dev/null && \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || true; \
+	fi
+	@if [ -n "$$FOLDSERVE_CHROMIUM" ] || command -v chromium >/dev/null; then \
+		$(DEV)/bin/python -m pytest tests/page; \
+	else \
+		echo "page-test: expected chromium (apt-get install chromium), or FOLDSERVE_CHROMIUM; not run"; \
+	fi
 
 check: $(DEV)/.installed
 	$(DEV)/bin/ruff check .

@@ -13,11 +13,9 @@ of the seed.
 import argparse
 import gzip
 import json
-import os
 import random
 import re
 import socket
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -25,9 +23,15 @@ from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from tests.servers import ending_processes, poll, start  # noqa: E402
+
 TIMEOUT_S = 20
 MEMORY_MB = 200  # more than after the first thousand requests
 EVERY = 1000
+ENVIRONMENT = {"FOLDSERVE_LOG_LEVEL": "error", "FOLDSERVE_HEADER_TIMEOUT_S": "2"}
 _TYPES = ("application/json", "image/png", "multipart/form-data; boundary=b", "text/plain", "")
 _LENGTH = "Inference-Header-Content-Length"
 _WORDS = [
@@ -216,34 +220,6 @@ def fuzz(
     return counts, faults, memories
 
 
-def start(models: str) -> tuple["subprocess.Popen[str]", int]:
-    """The service on a free port."""
-    command = [sys.executable, "-m", "service", "--port", "0", "--models", models]
-    environment = {**os.environ, "FOLDSERVE_LOG_LEVEL": "error", "FOLDSERVE_HEADER_TIMEOUT_S": "2"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    assert process.stderr is not None
-    while found := process.stderr.readline():
-        if match := re.match(r"foldserve: http://\S+:(\d+)", found):
-            return process, int(match[1])
-    raise SystemExit("the service did not start")
-
-
-def wait_until_ready(port: int) -> None:
-    """Returns when the service is ready."""
-    for _ in range(600):
-        connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
-        try:
-            connection.request("GET", "/v2/health/ready")
-            if connection.getresponse().status == 200:
-                return
-        except ConnectionError:
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.1)
-    raise SystemExit("the service did not become ready")
-
-
 def main() -> int:
     """0 when no fault was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -252,18 +228,17 @@ def main() -> int:
     parser.add_argument("--models", default="models")
     parser.add_argument("--model", default="mnist-cnn", help="takes image FP32 [-1, 1, 28, 28]")
     chosen = parser.parse_args()
-    process, port = start(chosen.models)
-    try:
-        wait_until_ready(port)
-        before, began = resident_mb(process.pid), time.monotonic()
-        fuzzer = Fuzzer(port, chosen.seed, chosen.model, 28 * 28)
-        counts, faults, memories = fuzz(fuzzer, process.pid, min(chosen.requests, 10_000_000))
-        elapsed, after = time.monotonic() - began, resident_mb(process.pid)
-    finally:
-        process.terminate()
-        _, errors = process.communicate(timeout=60)
-    if process.returncode != 0:
-        faults.append(f"the service ended with status {process.returncode}: {errors[-500:]}")
+    with ending_processes():
+        server = start("--models", chosen.models, **ENVIRONMENT)
+        poll(lambda: server.status("/v2/health/ready") == 200, "the service to be ready")
+        pid = server.process.pid
+        before, began = resident_mb(pid), time.monotonic()
+        fuzzer = Fuzzer(server.port, chosen.seed, chosen.model, 28 * 28)
+        counts, faults, memories = fuzz(fuzzer, pid, min(chosen.requests, 10_000_000))
+        elapsed, after = time.monotonic() - began, resident_mb(pid)
+        status, errors = server.stop()
+    if status != 0:
+        faults.append(f"the service ended with status {status}: {errors[-500:]}")
     report(counts)
     total = sum(counts.values())
     print(f"\n{total} requests in {elapsed:.0f} s, seed {chosen.seed}")

@@ -1,4 +1,4 @@
-"""LitServe with batches of up to 32 and no delay: `serving_litserve.py NETWORK.onnx PORT`.
+"""LitServe: `serving_litserve.py NETWORK.onnx PORT WORKERS BATCH`, without a delay.
 
 A file of its own, because its workers import what they run by name.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import litserve as ls
 import numpy as np
-import onnxruntime as ort
+from serving_session import session
 
 
 class Api(ls.LitAPI):
@@ -17,7 +17,7 @@ class Api(ls.LitAPI):
 
     def setup(self, device: str) -> None:
         """Loads the network in the worker."""
-        self.session = ort.InferenceSession(os.environ["NETWORK"])
+        self.session = session(os.environ["NETWORK"], int(os.environ["RUNNERS"]))
 
     def decode_request(self, request: dict[str, Any]) -> Any:
         """One row."""
@@ -41,6 +41,8 @@ class Api(ls.LitAPI):
 
 
 if __name__ == "__main__":
-    os.environ["NETWORK"] = sys.argv[1]
-    server = ls.LitServer(Api(max_batch_size=32, batch_timeout=0.0), accelerator="cpu")
-    server.run(port=int(sys.argv[2]), generate_client_file=False, log_level="error")
+    network, port, workers, batch = sys.argv[1:]
+    os.environ.update(NETWORK=network, RUNNERS=workers)
+    api = Api(max_batch_size=int(batch), batch_timeout=0.0)
+    server = ls.LitServer(api, accelerator="cpu", workers_per_device=int(workers))
+    server.run(port=int(port), generate_client_file=False, log_level="error")

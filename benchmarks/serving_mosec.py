@@ -1,6 +1,7 @@
-"""mosec with batches of up to 32: `serving_mosec.py NETWORK.onnx PORT`.
+"""mosec: `serving_mosec.py NETWORK.onnx PORT FORM WORKERS BATCH`.
 
-A file of its own, because its workers import what they run by name.
+FORM is json or binary (rows as they lie in memory, both ways). Batches of 1 are batching switched
+off. A file of its own, because its workers import what they run by name.
 """
 
 import os
@@ -8,26 +9,56 @@ import sys
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import orjson
 from mosec import Server, Worker
+from serving_session import row_shape, session
 
 
 class Inference(Worker):
-    """JSON in and out, rows stacked."""
+    """Rows stacked; JSON in and out by the parser that ours uses, too."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.session = ort.InferenceSession(os.environ["NETWORK"])
+        self.session = session(os.environ["NETWORK"], int(os.environ["RUNNERS"]))
+        self.row = row_shape(self.session)
+        self.batches = self.max_batch_size > 1
 
-    def forward(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def forward(self, data: Any) -> Any:
         """Scores of all."""
-        x = np.concatenate([np.array(item["data"], np.float32) for item in data])
-        return [{"y": row.tolist()} for row in self.session.run(None, {"x": x})[0]]
+        if not self.batches:
+            return self.session.run(None, {"x": data})[0]
+        return list(self.session.run(None, {"x": np.concatenate(data)})[0])
+
+
+class Json(Inference):
+    """Numbers as text."""
+
+    def deserialize(self, data: bytes) -> Any:
+        """A row."""
+        return np.array(orjson.loads(data)["data"], np.float32)
+
+    def serialize(self, data: Any) -> bytes:
+        """Scores."""
+        return orjson.dumps({"y": data}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+class Binary(Inference):
+    """Numbers as they are."""
+
+    def deserialize(self, data: bytes) -> Any:
+        """A row."""
+        return np.frombuffer(data, np.float32).reshape(self.row)
+
+    def serialize(self, data: Any) -> bytes:
+        """Scores."""
+        return bytes(data.tobytes())
 
 
 if __name__ == "__main__":
-    os.environ["NETWORK"] = sys.argv[1]
-    sys.argv = ["mosec", "--port", sys.argv[2]]
+    network, port, form, workers, batch = sys.argv[1:]
+    os.environ.update(NETWORK=network, RUNNERS=workers)
+    sys.argv = ["mosec", "--port", port, "--log-level", "error"]
     server = Server()
-    server.append_worker(Inference, num=1, max_batch_size=32, max_wait_time=1)
+    worker = Json if form == "json" else Binary
+    server.append_worker(worker, num=int(workers), max_batch_size=int(batch), max_wait_time=1)
     server.run()

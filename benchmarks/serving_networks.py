@@ -1,6 +1,7 @@
-"""The networks of the serving benchmark, as ONNX files and bundles, and requests for them."""
+"""The networks of the serving benchmark: bundles, ONNX files for the peers, and requests."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,8 +10,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.service.bundles import tensor, write_plain
+from service.manifest import MODEL
+from training.baseline import Reference
+from training.bundle import Description, write_bundle
+from training.export import Signature, export
 from training.networks import build
+
+_REFERENCE_ROWS = 64  # of the baseline, so that drift is watched as in production
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,7 @@ class Network:
     row: tuple[int, ...]
     scores: int
     clients: tuple[int, ...]
+    rated: bool = False  # whether latency is measured at a fixed rate, too
 
     def module(self) -> nn.Module:
         """The network with seeded weights, in eval mode."""
@@ -29,9 +36,14 @@ class Network:
             return build("resnet-18").eval()
         return (_mlp() if self.name == "mlp" else _tiny()).eval()
 
+    def headers(self, folder: Path, kind: str) -> dict[str, str]:
+        """The headers of a request of this kind."""
+        found: dict[str, str] = json.loads((folder / f"{self.name}.{kind}.headers").read_text())
+        return found
+
 
 NETWORKS = (
-    Network("tiny", (1, 28, 28), 10, (1, 32, 64)),
+    Network("tiny", (1, 28, 28), 10, (1, 32, 64), rated=True),
     Network("mlp", (784,), 10, (32,)),
     Network("resnet-18", (3, 224, 224), 1000, (1, 8)),
 )
@@ -54,19 +66,19 @@ def _mlp() -> nn.Module:
 
 
 def write_networks(folder: Path, names: set[str]) -> list[Network]:
-    """Writes `<name>.onnx`, bundles under `models/`, and `<name>.json`, `.bin`, `.lua` requests."""
+    """Writes bundles under `models/`, `<name>.onnx` (the folded network of the bundle, for the
+    peers), and request files `<name>.<kind>` with what sends them."""
     chosen = [network for network in NETWORKS if network.name in names]
     for network in chosen:
-        file = folder / f"{network.name}.onnx"
-        example = torch.zeros(2, *network.row)
-        free = {"x": {0: "N"}, "y": {0: "N"}}
-        torch.onnx.export(
-            network.module(), (example,), file, dynamo=False,
-            input_names=["x"], output_names=["y"], dynamic_axes=free,
-        )  # fmt: skip
-        inputs = [tensor("x", "FP32", [-1, *network.row])]
-        outputs = [tensor("y", "FP32", [-1, network.scores])]
-        write_plain(folder / "models", network.name, file.read_bytes(), inputs, outputs)
+        example = torch.zeros(1, *network.row)
+        source = export(network.module(), example, Signature("x", "y"))
+        rows = np.random.default_rng(1).standard_normal((_REFERENCE_ROWS, *network.row))
+        reference = Reference({"x": rows.astype(np.float32)}, "what the benchmark sends")
+        description = Description(network.name)
+        written = write_bundle(
+            source, description, folder / "models", None, reference, force=True
+        )  # by force: the doctor sees that it was never trained
+        shutil.copy(written.folder / MODEL, folder / f"{network.name}.onnx")
         _write_requests(folder, network)
     return chosen
 
@@ -74,24 +86,31 @@ def write_networks(folder: Path, names: set[str]) -> list[Network]:
 def _write_requests(folder: Path, network: Network) -> None:
     row = np.random.default_rng(0).standard_normal((1, *network.row)).astype(np.float32)
     values = [round(float(value), 6) for value in row.ravel()]
-    described = {"name": "x", "shape": list(row.shape), "datatype": "FP32"}
+    described: dict[str, object] = {"name": "x", "shape": list(row.shape), "datatype": "FP32"}
     size = {"binary_data_size": row.nbytes}
     head = {
         "inputs": [{**described, "parameters": size}],
         "parameters": {"binary_data_output": True},
     }
     text = json.dumps(head).encode()
-    bodies = {
-        "json": (json.dumps({"inputs": [{**described, "data": values}]}).encode(), "nil"),
-        "bin": (text + row.tobytes(), f'"{len(text)}"'),
-        "plain": (json.dumps({"data": row.tolist()}).encode(), "nil"),  # what tutorials take
-    }
-    for kind, (body, length) in bodies.items():
-        (folder / f"{network.name}.{kind}").write_bytes(body)
-        (folder / f"{network.name}.{kind}.lua").write_text(
-            f'wrk.method = "POST"\n'
-            f'wrk.body = io.open("{folder / network.name}.{kind}", "rb"):read("*a")\n'
-            f'wrk.headers["Content-Type"] = '
-            f'"{"application/octet-stream" if kind == "bin" else "application/json"}"\n'
-            f'wrk.headers["Inference-Header-Content-Length"] = {length}\n'
-        )
+    plain = json.dumps({"data": np.reshape(values, row.shape).tolist()}).encode()
+    described["data"] = values
+    tensors = json.dumps({"inputs": [described]}).encode()
+    length = {"Inference-Header-Content-Length": str(len(text))}
+    _write(folder / f"{network.name}.json", tensors, "application/json")
+    _write(folder / f"{network.name}.bin", text + row.tobytes(), "application/octet-stream", length)
+    _write(folder / f"{network.name}.plain", plain, "application/json")  # what tutorials take
+    _write(folder / f"{network.name}.raw", row.tobytes(), "application/octet-stream")
+
+
+def _write(file: Path, body: bytes, media: str, more: dict[str, str] | None = None) -> None:
+    """The body, its headers as JSON, and a script for `wrk` that sends both."""
+    headers = {"Content-Type": media, **(more or {})}
+    file.write_bytes(body)
+    file.with_name(f"{file.name}.headers").write_text(json.dumps(headers))
+    lines = [
+        'wrk.method = "POST"',
+        f'wrk.body = io.open("{file}", "rb"):read("*a")',
+        *(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()),
+    ]
+    file.with_name(f"{file.name}.lua").write_text("\n".join(lines))

@@ -1,57 +1,64 @@
-"""The servers beside which ours is measured, each started as its own documentation shows.
+"""The servers beside which ours is measured, in the settings that were best somewhere."""
 
-    python benchmarks/serving_peers.py PEER NETWORK.onnx PORT
+from dataclasses import dataclass
+from pathlib import Path
 
-PEER is fastapi (a tutorial's FastAPI + ONNX Runtime), or nothing (uvicorn with an application that
-answers without doing anything: the limit of the HTTP server). LitServe and mosec have files of
-their own.
-"""
-
-import sys
-from typing import Any
-
-import numpy as np
+V2 = "/v2/models/{model}/infer"
 
 
-def fastapi(model: str, port: int) -> None:
-    """One run a request, in FastAPI's own thread pool, pydantic for the body."""
-    import onnxruntime as ort
-    import uvicorn
-    from fastapi import FastAPI
-    from pydantic import BaseModel
+@dataclass(frozen=True, eq=False)
+class Peer:
+    """A server in one setting: the arguments of its script after network and port, and the kind of
+    request file (`serving_networks`) for each form of tensors that it takes."""
 
-    session = ort.InferenceSession(model)
-    app = FastAPI()
+    name: str
+    setting: str
+    script: str
+    path: str
+    forms: dict[str, str]
+    arguments: tuple[str, ...] = ()
 
-    class Body(BaseModel):
-        data: list[Any]
-
-    @app.post("/predict")
-    def predict(body: Body) -> dict[str, Any]:
-        (scores,) = session.run(None, {"x": np.array(body.data, np.float32)})
-        return {"y": scores.tolist()}
-
-    predict.__globals__["Body"] = Body
-    uvicorn.run(app, port=port, log_level="error")
-
-
-def nothing(_: str, port: int) -> None:
-    """Reads the body, and answers two bytes."""
-    import uvicorn
-
-    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
-        await send(head)
-        await send({"type": "http.response.body", "body": b"{}"})
-
-    uvicorn.run(app, port=port, log_level="error", lifespan="off")
+    def command(self, python: str, network: Path, port: int) -> list[str]:
+        """What starts it; ours finds its bundles beside the network."""
+        if self.script == "-m service":
+            models = str(network.with_name("models"))
+            return [python, "-m", "service", "--models", models, "--port", str(port)]
+        script = str(Path(__file__).with_name(self.script))
+        return [python, script, str(network), str(port), *self.arguments]
 
 
-PEERS = {"fastapi": fastapi, "nothing": nothing}
-PATHS = {"fastapi": "/predict", "litserve": "/predict", "mosec": "/inference", "nothing": "/"}
+def _mosec(form: str, workers: int, batch: int) -> Peer:
+    kind, short = ("plain", "json") if form == "JSON" else ("raw", "binary")
+    arguments = (short, str(workers), str(batch))
+    setting = _setting(workers, batch)
+    return Peer("mosec", setting, "serving_mosec.py", "/inference", {form: kind}, arguments)
 
-if __name__ == "__main__":
-    PEERS[sys.argv[1]](sys.argv[2], int(sys.argv[3]))
+
+def _litserve(workers: int, batch: int) -> Peer:
+    arguments, setting = (str(workers), str(batch)), _setting(workers, batch)
+    return Peer(
+        "LitServe", setting, "serving_litserve.py", "/predict", {"JSON": "plain"}, arguments
+    )
+
+
+def _triton(instances: int) -> Peer:
+    arguments, setting = (str(instances),), _setting(instances, 64)
+    return Peer("Triton", setting, "serving_triton.py", V2, _BOTH, arguments)
+
+
+def _setting(workers: int, batch: int) -> str:
+    return f"{workers} × {'no batches' if batch == 1 else f'batches of {batch}'}"
+
+
+_BOTH = {"JSON": "json", "binary": "bin"}
+OURS = Peer("foldserve", "as it comes", "-m service", V2, _BOTH)
+PEERS = (
+    Peer("FastAPI", "tutorial", "serving_fastapi.py", "/predict", {"JSON": "plain"}),
+    _litserve(1, 32),
+    *(_mosec(form, *how) for form in ("JSON", "binary") for how in ((1, 1), (1, 32), (2, 1))),
+    _triton(1),
+    _triton(2),
+    Peer(
+        "uvicorn", "answers nothing", "serving_nothing.py", "/", {"JSON": "plain", "binary": "raw"}
+    ),
+)

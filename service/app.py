@@ -17,17 +17,18 @@ from service.alarms import Alarms
 from service.api import documentation, errors
 from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import Context, JsonLimits, Limits
-from service.api.gate import Gate
+from service.api.gate import Doorkeeper, Gate
 from service.api.guard import Guard, digests
-from service.api.hot import HotPath
+from service.api.hot import HotDoor
 from service.api.routes import ROUTERS
 from service.batching import QueueLimits
 from service.control import Control
 from service.drift.state import StateFolder
 from service.logs import Log
 from service.peers import Peers
+from service.recording import Recorder, RecordLimits
 from service.registry import load_registry
-from service.settings import Settings
+from service.settings import MEBIBYTE, Settings
 from service.watch import Watcher, WatchLimits
 from service.webhook import Webhook
 
@@ -62,8 +63,9 @@ def create_app(
         limits = _queue_limits(settings)
         workers = peers or Peers()
         watcher = Watcher(_watch_limits(settings), state=_state(settings, workers.number))
+        recorder = Recorder(_record_limits(settings), workers.number)
         registry = load_registry(
-            settings.models, threads, limits, settings.required_models, watcher
+            settings.models, threads, limits, settings.required_models, watcher, recorder
         )
         logger.info(
             "serving %d of %d versions after %.2f s: %s",
@@ -74,15 +76,17 @@ def create_app(
         )
         on_loaded()
         first = workers.number == 0  # it looks at the traffic of all
-        control = Control(registry, workers, threads, _alarms(settings) if first else None)
+        alarms = _alarms(settings) if first else None
+        control = Control(registry, workers, threads, recorder, log, alarms)
         with (
             closing(watcher),
+            closing(recorder),
             closing(registry),
             closing(control),
             ThreadPoolExecutor(threads, "work") as executor,
         ):
-            context = Context(registry, executor, _limits(settings), control, log)
-            app.state.context = context
+            context = Context(registry, executor, _limits(settings), control)
+            app.state.context = app.state.door.context = context
             async with _grpc(settings, context, guard):
                 drift_s = settings.drift_check_s if first and settings.drift_sample else 0
                 with _at_work(control, settings.watch_s, drift_s):
@@ -98,12 +102,13 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
     )
-    app.add_middleware(HotPath)
     errors.install(app)
     documentation.install(app, guard)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Gate, guard=guard, access_log=settings.access_log)
+    doorkeeper = Doorkeeper(guard, settings.access_log)
+    app.state.door = HotDoor(app, doorkeeper)
+    app.add_middleware(Gate, doorkeeper=doorkeeper)
     if settings.origins:  # outside of the gate: browsers ask before they send a key
         app.add_middleware(
             CORSMiddleware,
@@ -128,9 +133,11 @@ def _at_work(control: Control, watch_s: float, drift_s: float) -> Iterator[None]
     looked at every `drift_s` seconds where that is not 0."""
     loop = asyncio.get_running_loop()
     control.start()
-    tasks = {loop.create_task(control.watch(watch_s))} if watch_s else set()
+    tasks = {loop.create_task(control.join())}
+    if watch_s:
+        tasks.add(loop.create_task(control.watch(watch_s)))
     if drift_s:
-        tasks.add(loop.create_task(control.look_for_drift(drift_s)))
+        tasks.add(loop.create_task(control.traffic.look(drift_s)))
     main = threading.current_thread() is threading.main_thread()
     if main:
         loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(loop.create_task(control.scan())))
@@ -197,6 +204,10 @@ def _state(settings: Settings, worker: int) -> StateFolder | None:
 def _alarms(settings: Settings) -> Alarms:
     address = settings.drift_webhook.get_secret_value()
     return Alarms(Webhook(address) if address else None)
+
+
+def _record_limits(settings: Settings) -> RecordLimits:
+    return RecordLimits(settings.record, settings.record_rows, settings.record_mb * MEBIBYTE)
 
 
 def _queue_limits(settings: Settings) -> QueueLimits:

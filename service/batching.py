@@ -119,7 +119,8 @@ class Batcher:
             return await request.future
         except asyncio.CancelledError:
             self._withdraw(request)
-            self._observer.failed(self._clock() - request.arrived, Failure.CANCELLED)
+            if request.future.cancelled():  # else it has just ended otherwise, and is counted
+                self._observer.failed(self._clock() - request.arrived, Failure.CANCELLED)
             raise
 
     def close(self) -> None:

@@ -129,12 +129,58 @@ class Baseline(_Frozen):
     input: InputBaseline | None = None
 
 
+class LayerChange(_Frozen):
+    """How far a layer's statistics have moved from the parent's: the rms over channels of Δμ/σ, and
+    of Δ ln σ²."""
+
+    name: str
+    mean_shift: Annotated[float, Field(ge=0)]
+    variance_shift: Annotated[float, Field(ge=0)]
+
+
+class Comparison(_Frozen):
+    """A version and its parent on the same images: the share of images to which both give the same
+    class, and each one's accuracy; None where the network gives no classes, or labels are unknown.
+    """
+
+    images: Annotated[int, Field(gt=0)]
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy_before: Annotated[float, Field(ge=0, le=1)] | None = None
+    accuracy_after: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Recalibration(_Frozen):
+    """How a version's statistics were re-estimated on other images than its parent's.
+
+    `method` tells on which of the parent's networks: the unfolded one that it keeps (`source`), or
+    the folded one with its layers put back (`folded`). `images` were estimated from and count for
+    `weight` of the new statistics; the parent's count for the rest, as `prior` images. `held_out`
+    others made the baseline and `new_domain`. `data_sha256` is the digest of the file that all came
+    from. `forced` are the reasons not to do it that were overridden, and `not_checked` those that
+    could not be looked for.
+    """
+
+    method: Literal["source", "folded"]
+    images: Annotated[int, Field(gt=0)]
+    held_out: Annotated[int, Field(ge=0)]
+    prior: Annotated[float, Field(ge=0)]
+    weight: Annotated[float, Field(gt=0, le=1)]
+    data: str
+    data_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    layers: tuple[LayerChange, ...]
+    new_domain: Comparison
+    source_domain: Comparison | None = None
+    forced: tuple[str, ...] = ()
+    not_checked: tuple[str, ...] = ()
+
+
 class Manifest(_Frozen):
     """`manifest.json`: what a bundle is, what it takes and gives, and the digest of every file.
 
     `labels` name the columns of the first output. `output_activation` says what the service is to
     do with that output to have probabilities: `softmax` for logits, `none` where it holds them.
-    `forced` are the doctor's errors that were overridden when the bundle was built.
+    `forced` are the doctor's errors that were overridden when the bundle was built. `recalibration`
+    is there where the version came of another one's.
     """
 
     format_version: Literal[1]
@@ -153,6 +199,7 @@ class Manifest(_Frozen):
     checks: Checks
     forced: tuple[str, ...] = ()
     baseline: Baseline | None = None
+    recalibration: Recalibration | None = None
     files: dict[str, FileEntry]
 
     @field_validator("name")
@@ -225,8 +272,8 @@ class Layer(_Frozen):
 
     `momentum` is PyTorch's (the weight of the new value; None for the cumulative average) and
     `count` the number of batches that the moving averages have seen. `statistics` tells where the
-    frozen mean and variance come from: `population` (Algorithm 2), `moving average`, or `model`
-    (as the ONNX file had them).
+    frozen mean and variance come from: `population` (Algorithm 2), `moving average`,
+    `re-calibrated` (re-estimated on other images), or `model` (as the ONNX file had them).
     """
 
     name: str
@@ -236,7 +283,7 @@ class Layer(_Frozen):
     epsilon: float
     momentum: float | None = None
     count: int | None = None
-    statistics: Literal["population", "moving average", "model"] = "model"
+    statistics: Literal["population", "moving average", "re-calibrated", "model"] = "model"
     folded_into: str | None = None
     rule: str | None = None
     refusal: str | None = None

@@ -18,6 +18,7 @@ from service.batching import Batcher, Lanes, QueueLimits
 from service.bundle import Bundle
 from service.errors import BadBundle, InferenceFailed
 from service.manifest import MODEL, Check, Manifest
+from service.recording import Recorder, Recording
 from service.runtime import OnnxRuntime, Runtime
 from service.statistics import ModelStatistics
 from service.tensors import Array, TensorSpec
@@ -50,6 +51,7 @@ class Model:
     threads: int  # of a run while nothing else runs; of any other, one
     load_seconds: dict[str, float]  # by phase
     watch: Watch | None = None
+    recording: Recording | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -87,16 +89,20 @@ class Model:
         *,
         priority: int = 0,
         timeout_s: float | None = None,
+        watched: bool = True,
     ) -> dict[str, Array]:
         """Every output by name for validated inputs.
 
         `priority` is that of the protocol's schedule policy: 1 is the highest, and 0 stands for
         the default, 2. The run must begin within `timeout_s`. Raises InferenceFailed, QueueFull,
-        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run.
+        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run. What is not
+        traffic is not `watched` for drift.
         """
         outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
-        if self.watch is not None:
+        if watched and self.watch is not None:
             self.watch.offer(inputs)
+        if self.recording is not None:
+            self.recording.offer(inputs)
         return outputs
 
     def close(self) -> None:
@@ -110,11 +116,12 @@ def load_model(
     limits: QueueLimits | None = None,
     executor: Executor | None = None,
     watcher: Watcher | None = None,
+    recorder: Recorder | None = None,
 ) -> Model:
     """Loads and verifies the network of a bundle; BadBundle when it must not be served.
 
     Runs that do not happen on the event loop happen in `executor`, at most `threads` at once.
-    `watcher` samples what is answered, where there is one.
+    `watcher` samples what is answered, where there is one, and `recorder` keeps a sample of it.
     """
     limits, executor = limits or QueueLimits(), executor or ThreadPoolExecutor(threads, "run")
     began = time.perf_counter()
@@ -139,6 +146,7 @@ def load_model(
         threads if wide else 1,
         phases,
         None if watcher is None else watcher.watch(bundle, lambda: batcher.waiting_rows > 0),
+        None if recorder is None else recorder.record(bundle.manifest),
     )
     _log(model, phases)
     return model

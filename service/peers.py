@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-Handler = Callable[[dict[str, str]], Awaitable[object]]
+Handler = Callable[[dict[str, Any]], Awaitable[object]]
 ALL = -1
 _TIMEOUT_S = 60.0  # a question may have a model loaded
 
@@ -34,7 +34,7 @@ class Peers:
             work = (self._pipe, handler, asyncio.get_running_loop())
             threading.Thread(target=self._listen, args=work, daemon=True).start()
 
-    async def ask(self, timeout_s: float = _TIMEOUT_S, **question: str) -> dict[int, Any]:
+    async def ask(self, timeout_s: float = _TIMEOUT_S, **question: object) -> dict[int, Any]:
         """The answers of the others by number; those that do not come in time are left out."""
         if self._pipe is None:
             return {}

@@ -21,6 +21,7 @@ from service.bundle import open_bundle
 from service.errors import FoldserveError, LoadFailed, NotFound, NotReady, shorten
 from service.manifest import MODEL
 from service.model import Model, load_model
+from service.recording import Recorder
 from service.repository import VERSION, Place, Signature, Unreadable, find_places, find_versions
 from service.watch import Watcher
 
@@ -211,6 +212,7 @@ def load_registry(
     limits: QueueLimits | None = None,
     required: Iterable[str] = (),
     watcher: Watcher | None = None,
+    recorder: Recorder | None = None,
 ) -> Registry:
     """Loads every bundle `folder/<name>/<version>/`; what fails is kept with its reason."""
     executor = ThreadPoolExecutor(threads, "run")  # shared: runs compete for the processors
@@ -219,7 +221,7 @@ def load_registry(
         began = time.perf_counter()
         bundle = open_bundle(place)
         read_s = time.perf_counter() - began
-        model = load_model(bundle, threads, limits, executor, watcher)
+        model = load_model(bundle, threads, limits, executor, watcher, recorder)
         model.load_seconds["read"] = read_s
         return model
 

@@ -13,7 +13,8 @@ Owner = TypeVar("Owner")
 Arrays = Mapping[str, Array]
 
 _LONGEST_WAIT_S = 60.0
-_BURST_S = 2.0  # of processor time that may be spent at once after a pause, as after a load
+# Of processor time that may be spent at once after a pause: some hundred rows of a small network.
+_BURST_S = 0.25
 
 
 class Budget:

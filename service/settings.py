@@ -127,6 +127,15 @@ class Settings(BaseSettings):
     drift_state: Path | None = Field(
         None, description="Folder in which what was seen outlives a restart; none: it does not."
     )
+    record: Path | None = Field(
+        None, description="Folder to keep a sample of the inputs in: data of users; none: nowhere."
+    )
+    record_rows: int = Field(
+        1000, ge=1, le=100_000, description="Most rows of that sample, of each version."
+    )
+    record_mb: int = Field(
+        256, ge=1, le=16_384, description="Most MiB of it, of each version in each worker."
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
     ] = Field("info", description="Least severe event that is logged.")

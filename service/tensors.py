@@ -59,6 +59,14 @@ class TensorSpec:
                 f"got {list(self.shape)}"
             )
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether `shape` has these dimensions, with anything in the free ones."""
+        if len(shape) != len(self.shape):
+            return False
+        if shape[1:] == self.shape[1:]:
+            return self.shape[0] in (-1, shape[0])
+        return all(want in (-1, got) for want, got in zip(self.shape, shape, strict=True))
+
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """The NumPy type of the elements."""
@@ -85,10 +93,7 @@ def check_datatype(spec: TensorSpec, datatype: str) -> None:
 
 def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
     """Raises InvalidRequest unless `shape` fits the model's; the first dimension is the batch."""
-    fits = len(shape) == len(spec.shape) and all(
-        want in (-1, got) and got > 0 for want, got in zip(spec.shape, shape, strict=True)
-    )
-    if fits:
+    if 0 not in shape and spec.fits(shape):
         return
     hint = ""
     if len(shape) == len(spec.shape) - 1 and spec.shape[:1] == (-1,):
@@ -110,6 +115,8 @@ def check_count(name: str, shape: tuple[int, ...], count: int) -> None:
 
 def check_rows(inputs: Mapping[str, Array]) -> None:
     """Raises InvalidRequest unless all inputs hold the same number of rows."""
+    if len(inputs) == 1:
+        return
     rows = {name: len(array) for name, array in inputs.items()}
     if len(set(rows.values())) > 1:
         raise InvalidRequest(

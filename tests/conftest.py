@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.servers import no_process_outlives_its_test, no_process_outlives_the_tests
 from tests.service.bundles import write_bundle
 from training import pipeline
 from training.checkpoint import Checkpoint
 from training.config import PRESETS, TrainingConfig
 from training.data import Dataset, load
+
+__all__ = ["no_process_outlives_its_test", "no_process_outlives_the_tests"]
 
 
 @pytest.fixture(scope="session", autouse=True)

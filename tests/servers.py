@@ -1,27 +1,62 @@
-"""Real servers for the tests: an application in a thread, and `python -m service` as a process."""
+"""Real servers for the tests: an application in a thread, and `python -m service` as a process.
+
+No process outlives what started it: those of a test are killed when it is over, however it ends,
+and if the tests themselves are killed, the kernel does it (PR_SET_PDEATHSIG).
+"""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 
 import httpx
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
 from service.api.connections import BoundedConfig, ConnectionLimits
 
 DEADLINE_S = 30
-
-
 LIMITS = ConnectionLimits(connections=100, head_bytes=65536, head_timeout_s=30, send_timeout_s=30)
+# Set by a program of its own: a test with threads must run no Python between fork and exec.
+_BOUND = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+_started: list[subprocess.Popen[str]] = []
+
+
+@contextmanager
+def ending_processes() -> Iterator[None]:
+    """When it is left, kills what was started within, and what that started, as far as it lives."""
+    known = len(_started)
+    try:
+        yield
+    finally:
+        while len(_started) > known:
+            process = _started.pop()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """Servers of fixtures that live longer are started before, and stay."""
+    with ending_processes():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_outlives_the_tests() -> Iterator[None]:
+    """Servers of such fixtures, where these were interrupted."""
+    with ending_processes():
+        yield
 
 
 @contextmanager
@@ -70,13 +105,16 @@ class Server:
 
 
 def spawn(*flags: str, **environment: str) -> subprocess.Popen[str]:
-    """Starts `python -m service` with flags and FOLDSERVE_* variables."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "service", *flags],
+    """Starts `python -m service` with flags and FOLDSERVE_* variables, as a group of its own."""
+    process = subprocess.Popen(
+        [*_BOUND, sys.executable, "-m", "service", *flags],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "FOLDSERVE_DRAIN_DELAY_S": "0", **environment},
+        process_group=0,
     )
+    _started.append(process)
+    return process
 
 
 def poll(ready: Callable[[], bool], what: str) -> None:
@@ -90,13 +128,8 @@ def poll(ready: Callable[[], bool], what: str) -> None:
 def start(*flags: str, **environment: str) -> Server:
     """A server that is alive, on a port of its own."""
     process = spawn("--port", "0", *flags, **environment)
-    try:
-        server = Server(process, _address(process))
-        poll(lambda: _alive(server), "the server to be alive")
-    except BaseException:
-        process.terminate()
-        process.communicate(timeout=DEADLINE_S)
-        raise
+    server = Server(process, _address(process))
+    poll(lambda: _alive(server), "the server to be alive")
     return server
 
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.servers import Server, poll, start
+from tests.servers import Server, ending_processes, poll, start
 
 _DATA = [round(0.001 * i, 3) for i in range(192)]
 _TENSOR = {"name": "image", "shape": [1, 3, 8, 8], "datatype": "FP32", "data": _DATA}
@@ -25,17 +25,20 @@ _CLIENTS = 16
 def stop_under_load(models: Path, load_s: float, workers: int = 1) -> tuple[Counter[str], int, str]:
     """One service, one stop: what became of all requests, its exit status and its log."""
     flags = ("--models", str(models), "--workers", str(workers))
-    server = start(*flags, FOLDSERVE_DRAIN_DELAY_S="0.2", FOLDSERVE_LOG_LEVEL="warning")
-    poll(lambda: server.status("/v2/health/ready") == 200, "readiness")
-    results: Counter[str] = Counter()
-    threads = [threading.Thread(target=_client, args=(server, results)) for _ in range(_CLIENTS)]
-    for thread in threads:
-        thread.start()
-    time.sleep(load_s)
-    server.process.send_signal(signal.SIGTERM)
-    for thread in threads:
-        thread.join()
-    _, log = server.process.communicate(timeout=60)
+    with ending_processes():
+        server = start(*flags, FOLDSERVE_DRAIN_DELAY_S="0.2", FOLDSERVE_LOG_LEVEL="warning")
+        poll(lambda: server.status("/v2/health/ready") == 200, "readiness")
+        results: Counter[str] = Counter()
+        clients = [
+            threading.Thread(target=_client, args=(server, results)) for _ in range(_CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(load_s)
+        server.process.send_signal(signal.SIGTERM)
+        for client in clients:
+            client.join()
+        _, log = server.process.communicate(timeout=60)
     return results, server.process.returncode, log
 
 

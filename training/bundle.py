@@ -40,6 +40,7 @@ from service.manifest import (
     FileEntry,
     Manifest,
     Preprocessing,
+    Recalibration,
     is_model_name,
 )
 from service.runtime import OnnxRuntime
@@ -67,6 +68,7 @@ class Description:
     output_activation: Literal["softmax", "none"] = "none"
     metrics: dict[str, float | str] = field(default_factory=dict)
     producer: dict[str, str] = field(default_factory=dict)
+    recalibration: Recalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ def _manifest(
             checks=checks,
             forced=tuple(error.sentence() for error in diagnosis.errors),
             baseline=baseline,
+            recalibration=description.recalibration,
             files={
                 name: FileEntry(sha256=sha256_of(data), size=len(data))
                 for name, data in files.items()

@@ -6,7 +6,7 @@ The exporter writes it and the bundle writer reads it; the graph stays ordinary 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from training.graph import LAYER
 
 _PREFIX = "foldserve."
 
-Estimator = Literal["population", "moving average", "model"]
+Estimator = Literal["population", "moving average", "re-calibrated", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,13 @@ def read_provenance(metadata: Mapping[str, str], layer: str) -> Provenance:
         return None if text is None else json.loads(text)
 
     momentum, count = value("momentum"), value("count")
-    known: dict[str, Estimator] = {"population": "population", "moving average": "moving average"}
+    stated = metadata.get(_PREFIX + "statistics", "")
+    known: dict[str, Estimator] = {name: name for name in get_args(Estimator)}
     return Provenance(
         layer=metadata.get(LAYER, layer),
         momentum=float(momentum) if isinstance(momentum, int | float) else None,
         count=int(count) if isinstance(count, int) else None,
-        statistics=known.get(metadata.get(_PREFIX + "statistics", ""), "model"),
+        statistics=known.get(stated, "model"),
         moving_mean=_array(value("moving_mean")),
         moving_var=_array(value("moving_var")),
     )

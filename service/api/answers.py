@@ -12,7 +12,7 @@ import orjson
 from starlette.responses import Response
 
 from service.api.codec import LENGTH_HEADER, InferRequest
-from service.api.dependencies import json_response
+from service.api.dependencies import Answer, json_response
 from service.api.elements import to_bytes
 from service.api.nonfinite import Nonfinite
 from service.api.outputs import classified
@@ -22,6 +22,8 @@ from service.tensors import Array, datatype_of
 # Below this size an answer is not compressed: it fits into one packet anyway.
 COMPRESSED_FROM = 1024
 _FASTEST = 1  # of zlib's levels: numbers hardly become smaller by a higher one
+_BINARY = (b"content-type", b"application/octet-stream")
+_LENGTH = LENGTH_HEADER.lower().encode()
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -95,8 +97,5 @@ def _weighted(item: str) -> tuple[str, float]:
 
 def _with_binary(head: Mapping[str, Any], chunks: list[bytes]) -> Response:
     text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(
-        b"".join([text, *chunks]),
-        media_type="application/octet-stream",
-        headers={LENGTH_HEADER: str(len(text))},
-    )
+    length = (_LENGTH, b"%d" % len(text))
+    return Answer(b"".join([text, *chunks]), _BINARY, length)

@@ -7,9 +7,10 @@ is a request to answer, is told so in JSON and closed.
 
 from asyncio import BaseTransport, Task, TimerHandle, Transport
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
+from starlette.responses import Response
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -19,6 +20,9 @@ from uvicorn.protocols.http.httptools_impl import (
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
+
+
+_CLOSE = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,32 @@ class ConnectionLimits:
     send_timeout_s: float  # during which a client must take something of its answer
 
 
+class Door(Protocol):
+    """A way for some requests past the application; `takes` says of which, by their head."""
+
+    def takes(self, scope: Any) -> Any:
+        """What `answer` is to be given; None for a request of the application's."""
+
+    async def answer(
+        self, taken: Any, scope: Any, receive: Any, body: bytes | None
+    ) -> Response | None:
+        """The whole answer; None when there is nobody to be told. `body` where it has come."""
+
+
 class BoundedConfig(Config):
-    """uvicorn's configuration, for connections with limits; `options` are its own."""
+    """uvicorn's configuration, for connections with limits; `options` are its own. An application
+    with a `state.door` has its requests offered to that first."""
 
     def __init__(self, app: Any, limits: ConnectionLimits, **options: Any) -> None:
-        super().__init__(app, http=BoundedProtocol, ws="none", log_config=None, **options)
+        options = {"ws": "none", "log_config": None, "proxy_headers": False, **options}
+        super().__init__(app, http=BoundedProtocol, **options)
         self.limits = limits
+        self.door: Door | None = None
+
+    def load(self) -> None:
+        """Loads the application."""
+        super().load()
+        self.door = getattr(getattr(self.loaded_app, "state", None), "door", None)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -127,9 +151,37 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        self._task = task = self.loop.create_task(cycle.run_asgi(app))
+        door = self.config.door
+        taken = None if door is None else door.takes(cycle.scope)
+        if door is None or taken is None:
+            work = cycle.run_asgi(app)
+        else:
+            work = self._through(door, taken, cycle)
+        self._task = task = self.loop.create_task(work)
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    async def _through(self, door: Door, taken: Any, cycle: RequestResponseCycle) -> None:
+        """Answers a request by the door, head and body in one write."""
+        body = None if cycle.more_body else bytes(cycle.body)
+        response = await door.answer(taken, cycle.scope, cycle.receive, body)
+        if response is None or cycle.disconnected:
+            return
+        if self.flow.write_paused:
+            await self.flow.drain()
+        headers = [*cycle.default_headers, *response.raw_headers]
+        if _CLOSE in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            headers.append(_CLOSE)
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        head = STATUS_LINE[response.status_code]
+        self.transport.write(b"".join([head, *lines, b"\r\n", response.body]))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn says to bytes that are not HTTP."""

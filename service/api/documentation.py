@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 from service.api.guard import Guard, is_administration, is_open
@@ -60,10 +60,6 @@ def install(app: FastAPI, guard: Guard) -> None:
         swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
     )
     headers = page_headers(bytes(page.body))
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -1,6 +1,6 @@
 """What the drift routes answer, for the documentation."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -83,6 +83,101 @@ class DriftReset(_Schema):
 
     model_name: str
     model_version: str
+
+
+class Channels(_Schema):
+    """One value a channel; None where there are too few images."""
+
+    mean: list[float | None] | None
+    std: list[float | None] | None
+    contribution: list[float] | None = Field(description="Parts of d² + r², uncorrected.")
+    baseline_mean: list[float]
+    baseline_std: list[float]
+    used: list[bool] = Field(description="Whether the channel takes part in the scores.")
+
+
+class DriftOfLayer(_Schema):
+    """One layer, with all its channels."""
+
+    model_name: str
+    model_version: str
+    name: str
+    n: int = Field(description="Images in the window.")
+    n_needed: int
+    window_s: float
+    scores: DriftLayer | None
+    channels: Channels
+
+
+class HistoryLayer(_Schema):
+    """A layer, and the smallest effects that are called drift."""
+
+    name: str
+    mean_floor: float
+    variance_floor: float
+
+
+class HistoryWindow(_Schema):
+    """One window, judged by itself; lists in the order of the layers."""
+
+    started: float = Field(description="Seconds since 1970.")
+    n: int
+    verdict: Literal["insufficient", "ok", "watch", "drift"]
+    outliers: int
+    nonfinite: int
+    mean_shift: list[float]
+    variance_shift: list[float]
+    alarm: list[bool]
+
+
+class DriftHistory(_Schema):
+    """The windows that are kept, the oldest first."""
+
+    model_name: str
+    model_version: str
+    step_s: float = Field(description="Length of a window in seconds.")
+    steps: int = Field(description="How many windows are kept.")
+    n_needed: int
+    layers: list[HistoryLayer]
+    windows: list[HistoryWindow]
+
+
+class InspectedChannel(_Schema):
+    """One channel on this input."""
+
+    channel: int
+    standard_score: float | None = Field(description="(m - μ₀)/√S, S between images.")
+    mean: float | None
+    std: float | None
+    baseline_mean: float
+    baseline_std: float
+
+
+class InspectedLayer(_Schema):
+    """One layer on this input."""
+
+    name: str
+    mean_distance: float | None = Field(
+        description="Squared standardized Euclidean distance of the channels' means, by channel."
+    )
+    variance_distance: float | None = Field(description="The same of the variances' influence.")
+    limit: float | None = Field(description="99.9 % of the baseline's images stay below.")
+    beyond: bool | None = Field(description="Whether `mean_distance` is beyond `limit`.")
+    top_channels: list[InspectedChannel]
+
+
+class Inspection(_Schema):
+    """What one input does to every layer."""
+
+    model_name: str
+    model_version: str
+    predictions: list[Any] = Field(description="As /predict answers.")
+    outlier: bool = Field(description="Unlike the images of the baseline.")
+    unlikeness: float | None = Field(description="The largest distance as a share of its limit.")
+    unlikeness_limit: float
+    first_nonfinite: str | None = Field(description="The first layer that is not finite.")
+    baseline: DriftBaseline
+    layers: list[InspectedLayer]
 
 
 class BaselineArrays(_Schema):

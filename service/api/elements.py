@@ -52,7 +52,9 @@ def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Arr
         )
     if spec.datatype == "BOOL" and np.any(np.frombuffer(raw, np.uint8) > 1):
         raise InvalidRequest(f"input '{spec.name}': expected bytes of 0 or 1, got others")
-    array: Array = np.require(np.frombuffer(raw, spec.dtype), requirements="A").reshape(shape)
+    array: Array = np.frombuffer(raw, spec.dtype).reshape(shape)
+    if not array.flags.aligned:
+        array = array.copy()
     check_finite(spec.name, array)
     return array
 
@@ -115,9 +117,10 @@ def _convert(spec: TensorSpec, shape: tuple[int, ...], flat: list[Any]) -> Array
     wide = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
         array = wide.astype(spec.dtype)
-    overflowed = np.isinf(array) & np.isfinite(wide)
-    if overflowed.any():
-        raise _out_of_range(spec, shape, flat, int(np.argmax(overflowed)))
+    if not np.isfinite(array).all():
+        overflowed = np.isinf(array) & np.isfinite(wide)
+        if overflowed.any():
+            raise _out_of_range(spec, shape, flat, int(np.argmax(overflowed)))
     return array
 
 

@@ -108,15 +108,18 @@ class CatchAll:
             await self.app(scope, receive, watched)
         except ClientDisconnect:
             logger.debug("%s %s: the client left", scope["method"], shorten(scope["path"]))
-        except Exception:
-            error_id = secrets.token_hex(4)
-            logger.exception(
-                "internal error %s in %s %s", error_id, scope["method"], shorten(scope["path"])
-            )
+        except Exception as error:
+            answer = internal_error(error, scope)
             if not started:
-                sentence = _named(scope, f"internal error, logged as {error_id}")
-                answer = error_response(500, sentence)
                 await answer(scope, receive, watched)
+
+
+def internal_error(error: Exception, scope: Scope) -> Response:
+    """Logs what nothing else has caught; its answer names it by the id in the log."""
+    error_id = secrets.token_hex(4)
+    where = (error_id, scope["method"], shorten(scope["path"]))
+    logger.error("internal error %s in %s %s", *where, exc_info=error)
+    return error_response(500, _named(scope, f"internal error, logged as {error_id}"))
 
 
 def status_of(error: FoldserveError) -> int:
@@ -128,6 +131,8 @@ def answer_to(error: FoldserveError, scope: Scope) -> Response:
     """The answer to a request that failed with this error."""
     kinds, status = type(error).__mro__, status_of(error)
     headers = next((_HEADERS[kind] for kind in kinds if kind in _HEADERS), None)
+    if isinstance(error, KeyMissing) and (b"sec-fetch-dest", b"empty") in scope["headers"]:
+        headers = {"WWW-Authenticate": "Bearer"}  # a page's script asks: no dialogue of the browser
     if status == STATUS[InferenceFailed]:
         logger.error("%s", error)
     if isinstance(error, QueueFull):

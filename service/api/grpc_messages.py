@@ -67,9 +67,8 @@ def write_answer(
     return answer
 
 
-def write_statistics(model: Model) -> pb.ModelStatistics:
+def write_statistics(document: Mapping[str, Any]) -> pb.ModelStatistics:
     """The counters of one version."""
-    document: dict[str, Any] = dict(model.statistics.document())
     batches = [
         pb.InferBatchStatistics(
             batch_size=batch["batch_size"],
@@ -79,8 +78,8 @@ def write_statistics(model: Model) -> pb.ModelStatistics:
     ]
     durations = document["inference_stats"]
     return pb.ModelStatistics(
-        name=model.name,
-        version=str(model.version),
+        name=document["name"],
+        version=document["version"],
         last_inference=document["last_inference"],
         inference_count=document["inference_count"],
         execution_count=document["execution_count"],

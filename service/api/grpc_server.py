@@ -185,7 +185,8 @@ class _Rpcs:
             and request.name in ("", entry.name)
             and request.version in ("", str(entry.version))
         ]
-        return pb.ModelStatisticsResponse(model_stats=map(write_statistics, models))
+        entries = await self._context.control.statistics(models)
+        return pb.ModelStatisticsResponse(model_stats=map(write_statistics, entries))
 
     async def repository_index(self, request: pb.RepositoryIndexRequest, call: Any) -> Any:
         _check_repository(request.repository_name)

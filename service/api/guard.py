@@ -1,7 +1,8 @@
 """Who may ask for what: keys, deny by default, and the routes that only an administrator opens.
 
-Every path is closed unless this file opens it: with keys set, all but the two health routes asks
-for one. Keys are compared as digests, in constant time, all of them every time.
+Every path is closed unless this file opens it: with keys set, all but the two health routes and the
+files of the page asks for one. Keys are compared as digests, in constant time, all of them every
+time.
 """
 
 import base64
@@ -15,10 +16,16 @@ from dataclasses import dataclass
 from service.errors import FoldserveError, Forbidden, KeyMissing
 
 PROBES = ("/v2/health/live", "/v2/health/ready")
-# Routes that change what is served, for everybody.
-_ADMIN = re.compile(
-    r"/v2/repository/.+/(?:load|unload)|/v2/logging|/v2/models/.+/drift/reset", re.DOTALL
-)
+# The page holds nothing: it asks for a key, and sends it with what it reads.
+_PAGE = re.compile(r"/(?:page/[a-z]+\.[a-z]+)?")
+# Routes that change what is served, for everybody, and one that hands out what others have sent.
+_ADMIN = {
+    "POST": re.compile(
+        r"/v2/repository/.+/(?:load|unload)|/v2/logging|/v2/models/.+/(?:drift|recording)/reset",
+        re.DOTALL,
+    ),
+    "GET": re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?/recording"),
+}
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|\[::1\]", re.ASCII)
 
 
@@ -67,13 +74,17 @@ class Guard:
 
 
 def is_administration(method: str, path: str) -> bool:
-    """Whether the route changes what is served, for everybody."""
-    return method == "POST" and _ADMIN.fullmatch(path) is not None
+    """Whether the route changes what is served, for everybody, or tells what others have sent.
+
+    The framework's routes also match a path with a newline at its end (`$`).
+    """
+    routes = _ADMIN.get(method)
+    return routes is not None and routes.fullmatch(path.removesuffix("\n")) is not None
 
 
 def is_open(path: str) -> bool:
     """Whether the route never asks for a key."""
-    return path in PROBES
+    return path in PROBES or _PAGE.fullmatch(path) is not None
 
 
 def digests(keys: Iterable[str]) -> frozenset[bytes]:

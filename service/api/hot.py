@@ -1,40 +1,79 @@
-"""The way of inference past the framework's routing: the same answers for a fraction of the work.
+"""The way of inference past the framework: the same answers for a fraction of the work.
 
-What the framework does for each request (matching every route, resolving parameters, a stack of
-contexts) costs several times what a small network does. So `POST …/infer` is taken out before it,
-and handed to the handler that the documented route has too; anything else goes on as it came.
+What the framework does for each request (a stack of middleware, matching every route, two messages
+for each answer) costs several times what a small network does. So the connection offers each
+request to this door first. It takes `POST …/infer`, with the doorkeeper, the steps and the errors
+that the documented route has too; anything else goes on as it came.
 """
 
+import asyncio
+import logging
 import re
+import time
 
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
 
-from service.api.dependencies import context_of
-from service.api.errors import answer_to
-from service.api.routes.inference import infer
-from service.errors import FoldserveError
+from service.api.bodies import read_body
+from service.api.dependencies import Context
+from service.api.errors import answer_to, internal_error
+from service.api.gate import CLIENT_LEFT, Doorkeeper, tags
+from service.api.heads import Heads
+from service.api.inference import infer
+from service.errors import FoldserveError, shorten
 
-_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+logger = logging.getLogger(__name__)
+
+_INFER = re.compile(rb"/v2/models/([^/?%]+)(?:/versions/([^/?%]+))?/infer")
+_CROSS_ORIGIN = b"origin"  # what browsers send is for the framework's middleware
+_ENCODED = b"content-encoding"
 
 
-class HotPath:
-    """Answers inference itself."""
+class HotDoor:
+    """Answers inference itself. `context` is the application's, as long as it serves."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: FastAPI, doorkeeper: Doorkeeper) -> None:
+        self.context: Context | None = None
+        self._app, self._doorkeeper, self._heads = app, doorkeeper, Heads()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is not inference."""
-        infers = scope["type"] == "http" and scope["method"] == "POST"
-        match = _INFER.fullmatch(scope["path"]) if infers else None
-        if match is None:
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope, receive, send)
+    def takes(self, scope: Scope) -> re.Match[bytes] | None:
+        """Whether the request, whose head is whole, comes in here: what `answer` needs to know."""
+        match = _INFER.fullmatch(scope["raw_path"])
+        if match is None or scope["method"] != "POST" or scope["query_string"]:
+            return None
+        if self.context is None or any(name == _CROSS_ORIGIN for name, _ in scope["headers"]):
+            return None
+        return match
+
+    async def answer(
+        self, match: re.Match[bytes], scope: Scope, receive: Receive, body: bytes | None
+    ) -> Response | None:
+        """The whole answer; None when the client has left. `body` where it is whole already."""
+        assert self.context is not None
+        started = time.perf_counter()
+        request_id, headers, refusal = self._doorkeeper.admit(scope)
+        response: Response | None = None
         try:
-            model = context_of(request).registry.get(match[1], match[2])
-            response = await infer(request, model)
+            if refusal is not None:
+                raise refusal
+            version = match[2].decode() if match[2] else None
+            model = self.context.registry.get(match[1].decode(), version)
+            if body is None or _ENCODED in headers or len(body) > self.context.limits.body_bytes:
+                scope["app"] = self._app
+                body = await read_body(Request(scope, receive))
+            state = scope["state"]
+            response = await infer(self.context, model, headers, state, body, self._heads)
         except FoldserveError as error:
             response = answer_to(error, scope)
-        await response(scope, receive, send)
+        except (asyncio.CancelledError, ClientDisconnect):
+            logger.debug("%s %s: the client left", scope["method"], shorten(scope["path"]))
+        except Exception as error:
+            response = internal_error(error, scope)
+        status = CLIENT_LEFT if response is None else response.status_code
+        if response is not None:
+            self.context.control.responses[status] += 1
+            response.raw_headers += tags(request_id)
+        self._doorkeeper.log(scope, status, started)
+        return response

@@ -1,7 +1,7 @@
 """NaN and infinities in an answer: how many there are, and the layer in which they began."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,17 @@ class Nonfinite:
         return f"the network's output is not finite{where}"
 
 
+def count_nonfinite(outputs: Iterable[Array]) -> int:
+    """How many values are NaN or infinite."""
+    return sum(
+        array.size - int(np.count_nonzero(np.isfinite(array)))
+        for array in outputs
+        if array.dtype.kind == "f"
+    )
+
+
 async def find_nonfinite(
-    context: Context, model: Model, inputs: Mapping[str, Array], outputs: Iterable[Array]
+    context: Context, model: Model, inputs: Mapping[str, Array], outputs: Sequence[Array]
 ) -> Nonfinite | None:
     """None where all outputs are finite.
 
@@ -40,12 +49,11 @@ async def find_nonfinite(
     budget of its own and one at a time, so that traffic of NaN costs what other traffic does. What
     the budget does not allow is answered without the layer.
     """
-    bad = [~np.isfinite(array) for array in outputs if array.dtype.kind == "f"]
-    count = sum(int(np.count_nonzero(one)) for one in bad)
-    if not count:
+    if not (count := count_nonfinite(outputs)):
         return None
     if model.watch is None:
         return Nonfinite(count, None)
+    bad = [~np.isfinite(array) for array in outputs if array.dtype.kind == "f"]
     loop = asyncio.get_running_loop()
     rows = _rows(inputs, bad)
     layer = await loop.run_in_executor(context.executor, model.watch.search_nonfinite, rows)

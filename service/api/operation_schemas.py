@@ -107,6 +107,12 @@ class VersionPolicy(BaseModel):
     specific: dict[Literal["versions"], list[int]] = Field(examples=[{"versions": [1]}])
 
 
+class ConfigParameter(BaseModel):
+    """A parameter that Triton leaves to the model."""
+
+    string_value: str
+
+
 class ModelConfig(BaseModel):
     """A model in the words of Triton's model configuration."""
 
@@ -120,6 +126,7 @@ class ModelConfig(BaseModel):
     dynamic_batching: DynamicBatching | None = None
     response_cache: ResponseCache
     model_transaction_policy: TransactionPolicy
+    parameters: dict[str, ConfigParameter] | None = None
 
 
 class RepositoryIndexRequest(BaseModel):
@@ -169,3 +176,10 @@ class Unloaded(BaseModel):
 
     name: str = Field(examples=["digits"])
     unload: Literal[True]
+
+
+class RecordingReset(BaseModel):
+    """A new sample has begun."""
+
+    model_name: str = Field(examples=["digits"])
+    model_version: str = Field(examples=["1"])

@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from service.api.dependencies import context_of
 from service.api.schemas import Error
+from service.errors import NotFound
 from service.model import Model
+from service.watch import Watch
 
 Handler = Callable[[Request, Model], Awaitable[Response]]
 ModelName = Annotated[str, Path(description="Name of the model.", examples=["digits"])]
@@ -64,11 +66,35 @@ def documented_error(code: int) -> dict[str, Any]:
     return {"description": _ERRORS[code], "content": content}
 
 
+def watch_of(model: Model) -> Watch:
+    """The watch over a version; NotFound says why there is none."""
+    if model.watch is None:
+        reason = (
+            "its bundle has no baseline"
+            if model.manifest.baseline is None
+            else "watching is switched off (FOLDSERVE_DRIFT_SAMPLE=0)"
+        )
+        raise NotFound(f"model '{model.name}' version {model.version}: no drift, {reason}")
+    return model.watch
+
+
 def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """A body in JSON for the documentation of a route that reads it as bytes."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def layer_parameter() -> dict[str, Any]:
+    """A layer's name at the end of a path, for the documentation."""
+    return {
+        "name": "layer",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "description": "Name of the layer in the original network.",
+        "example": "features.1",
+    }
 
 
 def add_model_route(

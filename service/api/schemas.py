@@ -214,7 +214,7 @@ class LayerWords(BaseModel):
     epsilon: float = Field(examples=[1e-05])
     momentum: float | None = Field(examples=[0.1])
     count: int | None = Field(examples=[938])
-    statistics: Literal["population", "moving average", "model"]
+    statistics: Literal["population", "moving average", "re-calibrated", "model"]
     folded_into: str | None = Field(examples=["/features/features.0/Conv"])
     rule: str | None = Field(examples=["conv"])
     refusal: str | None = Field(examples=[None])

@@ -98,9 +98,12 @@ class Monitor:
                     merged.merge(stretch)
             return merged
 
-    def stretches(self) -> list[Stretch]:
-        """Copies of what is kept, the oldest first, for a history or a file."""
+    def stretches(self, now: float | None = None) -> list[Stretch]:
+        """Copies of what is kept, the oldest first, for a history or a file; `now` forgets first
+        what is older than the ring."""
         with self._lock:
+            if now is not None:
+                self._forget(now)
             copies = []
             for stretch in self._ring:
                 copy = self._empty(stretch.layers.started)

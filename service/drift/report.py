@@ -1,5 +1,6 @@
 """What is said of the drift of a version: the verdict with the figures that it rests on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,56 @@ def describe(
             _layer(score, baseline.layers[index], _part(window, baseline, score.name))
             for index, score in enumerate(verdict.layers)
         ],
+    }
+
+
+def describe_layer(stretch: Stretch, baseline: Baseline, level: float, name: str) -> Plain:
+    """One layer's scores, and all its channels, live and in the baseline; KeyError if there is no
+    such layer. What needs more images than the stretch has is None."""
+    window = stretch.layers
+    baseline.places[name]
+    index = list(baseline.places).index(name)
+    layer, live = baseline.layers[index], _part(window, baseline, name)
+    scores = judge(window, baseline, level).layers
+    return {
+        "name": name,
+        "n": window.rows,
+        "n_needed": LEAST_ROWS,
+        "scores": _layer(scores[index], layer, live) if scores else None,
+        "channels": {
+            "mean": live[0] if window.rows else None,
+            "std": np.sqrt(np.maximum(0.0, live[1] - live[0] ** 2)) if window.rows else None,
+            "contribution": scores[index].contribution if scores else None,
+            "baseline_mean": layer.mean,
+            "baseline_std": np.sqrt(layer.var),
+            "used": layer.used,
+        },
+    }
+
+
+def describe_history(stretches: Sequence[Stretch], baseline: Baseline, level: float) -> Plain:
+    """Each stretch judged by itself, the oldest first; of the layers only the effects."""
+    return {
+        "n_needed": LEAST_ROWS,
+        "layers": [
+            {"name": one.name, "mean_floor": one.mean_floor, "variance_floor": one.var_floor}
+            for one in baseline.layers
+        ],
+        "windows": [_step(stretch.layers, baseline, level) for stretch in stretches],
+    }
+
+
+def _step(window: Window, baseline: Baseline, level: float) -> Plain:
+    verdict = judge(window, baseline, level)
+    return {
+        "started": window.started,
+        "n": window.rows,
+        "verdict": verdict.word,
+        "outliers": window.outliers,
+        "nonfinite": window.nonfinite,
+        "mean_shift": [score.mean_shift for score in verdict.layers],
+        "variance_shift": [score.variance_shift for score in verdict.layers],
+        "alarm": [score.alarm for score in verdict.layers],
     }
 
 

@@ -4,14 +4,17 @@ import os
 import re
 import shutil
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
+from service.api.protobuf import open_inference_pb2 as pb
 from tests.servers import Server, poll, start
 from tests.service.bundles import convolutional, write_bundle
 
@@ -20,9 +23,19 @@ BODY["inputs"][0]["data"] = [0.5] * 192
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def grpc_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def server(tmp_path: Path, grpc_port: int) -> Iterator[Server]:
     write_bundle(tmp_path / "models")
-    started = start("--models", str(tmp_path / "models"), "--workers", "2")
+    started = start(
+        *("--models", str(tmp_path / "models"), "--workers", "2"),
+        FOLDSERVE_GRPC_PORT=str(grpc_port),
+        FOLDSERVE_ACCESS_LOG="1",
+    )
     poll(lambda: started.status("/v2/health/ready") == 200, "readiness")
     yield started
     if started.process.poll() is None:
@@ -46,6 +59,11 @@ def infer(server: Server) -> int:
 
 def metrics(server: Server) -> str:
     return httpx.get(f"http://{server.address}/metrics", timeout=30).text
+
+
+def log_info(url: str) -> list[bool]:
+    """The setting, as 24 connections are told it."""
+    return [httpx.get(url, timeout=30).json()["log_info"] for _ in range(24)]
 
 
 def total(text: str, name: str) -> Counter[str]:
@@ -115,3 +133,53 @@ def test_workers_end_with_their_supervisor(server: Server) -> None:
         return not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
 
     poll(gone, "the workers to end")
+
+
+def test_statistics_over_grpc_are_those_of_all_workers(server: Server, grpc_port: int) -> None:
+    for _ in range(60):
+        assert infer(server) == 200
+    counted = total(metrics(server), "foldserve_requests_total")
+    assert min(counted["0"], counted["1"]) >= 10  # neither has them all
+    for _ in range(8):  # each on a connection of its own, which the kernel gives to either
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}", options) as channel:
+            ask = channel.unary_unary(
+                "/inference.GRPCInferenceService/ModelStatistics",
+                request_serializer=pb.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=pb.ModelStatisticsResponse.FromString,
+            )
+            (entry,) = ask(pb.ModelStatisticsRequest(name="tiny"), timeout=30).model_stats
+        assert (entry.name, entry.version, entry.inference_count) == ("tiny", "1", 60)
+        assert entry.inference_stats.success.count == 60
+
+
+def test_what_is_logged_is_changed_in_all_workers_and_their_successors(server: Server) -> None:
+    url = f"http://{server.address}/v2/logging"
+
+    def change(**fields: bool) -> None:
+        assert httpx.post(url, json=fields, timeout=30).status_code == 200
+
+    def visit(name: str) -> None:
+        for _ in range(40):  # each on a connection of its own; 40 fair coins: P < 1e-11
+            server.status(f"/{name}")
+
+    visit("before")
+    change(log_info=False)
+    assert not any(log_info(url))
+    visit("silent")
+    time.sleep(1)  # a worker that has just been started is not started again at once
+    before = workers(server)
+    os.kill(before[0], signal.SIGKILL)
+    poll(lambda: len(set(workers(server)) - set(before)) == 1, "the successor")
+    poll(lambda: not any(log_info(url)), "the successor to be told")
+    visit("later")
+    change(log_info=True)
+    visit("after")
+    status, log = server.stop()
+    assert status == 0, log
+
+    def logged_by(name: str) -> set[str]:
+        return set(re.findall(rf"INFO (\d+) service\.access: .*/{name}' 404", log))
+
+    assert len(logged_by("before")) == len(logged_by("after")) == 2, log
+    assert logged_by("silent") == logged_by("later") == set()

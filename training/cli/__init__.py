@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from training.cli import bundle, doctor, export, fold, reproduce, serve, train
+from training.cli import bundle, doctor, export, fold, recalibrate, reproduce, serve, train
 from training.cli.console import fail
 from training.errors import ToolkitError, UnusableInput
 
@@ -40,6 +40,7 @@ app.command()(export.export)
 app.command()(fold.fold)
 app.command()(bundle.bundle)
 app.command()(doctor.doctor)
+app.command()(recalibrate.recalibrate)
 app.command()(reproduce.reproduce)
 
 

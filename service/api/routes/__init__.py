@@ -7,12 +7,15 @@ from service.api.routes import (
     configuration,
     drift,
     inference,
+    inspect,
     logging,
     metrics,
     normalization,
     predict,
+    recording,
     repository,
     statistics,
+    web,
 )
 
 ROUTERS = (
@@ -20,9 +23,12 @@ ROUTERS = (
     inference.router,
     configuration.router,
     predict.router,
+    inspect.router,
     normalization.router,
     drift.router,
+    recording.router,
     repository.router,
     logging.router,
     metrics.router,
+    web.router,
 )

@@ -8,10 +8,9 @@ from starlette.responses import Response
 
 from service.api import drift_schemas as schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented
+from service.api.routing import add_model_route, documented, layer_parameter, watch_of
 from service.errors import InvalidRequest, NotFound, shorten
 from service.model import Model
-from service.watch import Watch
 
 router = APIRouter(tags=["Drift"])
 
@@ -35,27 +34,39 @@ async def drift(request: Request, model: Model) -> Response:
     `mean_shift` and `variance_shift` are effect sizes without the part that chance explains;
     significances are in units of the threshold. An alarm needs both.
     """
-    watch, seconds = _watch(model), _window(request)
+    watch, seconds = watch_of(model), _window(request)
     control = context_of(request).control
-    return json_response(await control.drift(model, watch, seconds))
+    return json_response(await control.traffic.drift(model, watch, seconds))
+
+
+async def drift_layer(request: Request, model: Model) -> Response:
+    """One layer's scores, and mean and deviation of all its channels, live and in the baseline."""
+    watch, seconds = watch_of(model), _window(request)
+    name = request.path_params["layer"]
+    control = context_of(request).control
+    if name not in watch.baseline.places:
+        raise NotFound(
+            f"model '{model.name}': expected one of the {len(watch.baseline.layers)} layers that "
+            f"are watched, got '{shorten(name)}'"
+        )
+    return json_response(await control.traffic.drift_of_layer(model, watch, name, seconds))
+
+
+async def drift_history(request: Request, model: Model) -> Response:
+    """The effect sizes of every layer in each of the windows that are kept, the oldest first.
+
+    A window is judged by itself, and a window in which nothing was sampled is not listed. Lists by
+    layer are in the order of `layers`, and empty where the verdict is `insufficient`.
+    """
+    watch = watch_of(model)
+    return json_response(await context_of(request).control.traffic.history(model, watch))
 
 
 async def drift_reset(request: Request, model: Model) -> Response:
     """Forgets the traffic so far, in all workers: a new window begins."""
-    _watch(model)
-    await context_of(request).control.reset_drift(model)
+    watch_of(model)
+    await context_of(request).control.traffic.reset(model)
     return json_response({"model_name": model.name, "model_version": str(model.version)})
-
-
-def _watch(model: Model) -> Watch:
-    if model.watch is None:
-        reason = (
-            "its bundle has no baseline"
-            if model.manifest.baseline is None
-            else "watching is switched off (FOLDSERVE_DRIFT_SAMPLE=0)"
-        )
-        raise NotFound(f"model '{model.name}' version {model.version}: no drift, {reason}")
-    return model.watch
 
 
 def _window(request: Request) -> float | None:
@@ -81,6 +92,23 @@ add_model_route(
     summary="How far traffic has moved",
     responses=documented(schemas.Drift, "The verdict, and every layer.", 400, 404, 503),
     openapi_extra=_WINDOW,
+)
+add_model_route(
+    router,
+    "GET",
+    "/drift/layers/{layer:path}",
+    drift_layer,
+    summary="One layer's channels, live and in the baseline",
+    responses=documented(schemas.DriftOfLayer, "Scores and channels.", 400, 404, 503),
+    openapi_extra={"parameters": [layer_parameter(), *_WINDOW["parameters"]]},
+)
+add_model_route(
+    router,
+    "GET",
+    "/drift/history",
+    drift_history,
+    summary="Drift over time",
+    responses=documented(schemas.DriftHistory, "One entry a window.", 404, 503),
 )
 add_model_route(
     router,

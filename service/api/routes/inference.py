@@ -1,6 +1,5 @@
 """The Open Inference Protocol V2: health, metadata and inference."""
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter
@@ -9,13 +8,12 @@ from starlette.responses import Response
 
 from service import __version__
 from service.api import schemas
-from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, encode
 from service.api.bodies import read_body
-from service.api.codec import LENGTH_HEADER, decode, read_message
-from service.api.dependencies import Context, context_of, json_response
-from service.api.nonfinite import find_nonfinite
+from service.api.codec import LENGTH_HEADER
+from service.api.dependencies import context_of, json_response
+from service.api.inference import infer
 from service.api.routing import EXTENSIONS, PLATFORM, RUN_ERRORS, add_model_route, documented
-from service.errors import NotReady, shorten
+from service.errors import NotReady
 from service.model import Model
 from service.tensors import TensorSpec
 
@@ -125,30 +123,10 @@ async def model_ready(_: Request, model: Model) -> Response:
     return json_response({"name": model.name, "ready": True})
 
 
-async def infer(request: Request, model: Model) -> Response:
+async def infer_route(request: Request, model: Model) -> Response:
     """Runs the model. Tensors go both ways as JSON or as binary data after the JSON."""
-    context = context_of(request)
-    header = request.headers.get(LENGTH_HEADER)
-    message = read_message(await read_body(request), header, context.limits.json)
-    if message.id is not None and request.scope["state"].get("given_id") is None:
-        request.scope["state"]["given_id"] = shorten(message.id, 128)  # leads every refusal
-    asked = decode(message, model.inputs, model.outputs)
-    outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
-    wanted = [outputs[output.name] for output in asked.outputs]
-    nonfinite = await find_nonfinite(context, model, asked.inputs, wanted)
-    answer = encode(model, asked, outputs, nonfinite)
-    if (header := request.headers.get("accept-encoding")) is not None:
-        await _compress(context, answer, header)
-    return answer
-
-
-async def _compress(context: Context, answer: Response, header: str) -> None:
-    """In a thread, where there is anything to win."""
-    answer.headers["vary"] = "Accept-Encoding"
-    encoding = accepted_encoding(header)
-    if encoding is not None and len(answer.body) >= COMPRESSED_FROM:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(context.executor, compress, answer, encoding)
+    body, headers = await read_body(request), dict(request.scope["headers"])
+    return await infer(context_of(request), model, headers, request.scope["state"], body)
 
 
 def _tensor(spec: TensorSpec) -> dict[str, object]:
@@ -179,7 +157,7 @@ add_model_route(
     router,
     "POST",
     "/infer",
-    infer,
+    infer_route,
     summary="Inference on tensors",
     responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
     openapi_extra=_INFER_BODY,

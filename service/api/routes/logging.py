@@ -1,7 +1,4 @@
-"""The logging extension of V2: what is logged, asked and changed while the service runs.
-
-What is changed, is changed in the process that answers: of several workers, in one.
-"""
+"""The logging extension of V2: what is logged, asked and changed while the service runs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -13,11 +10,11 @@ from starlette.responses import Response
 
 from service.api import operation_schemas as schemas
 from service.api.bodies import parse_json, read_body
-from service.api.dependencies import Context, context_of, json_response
+from service.api.dependencies import context_of, json_response
 from service.api.elements import json_kind
 from service.api.routing import documented, json_body
-from service.errors import InvalidRequest, NotReady, shorten
-from service.logs import Log
+from service.errors import InvalidRequest, shorten
+from service.logs import LogSettings
 
 router = APIRouter(tags=["Logging"])
 
@@ -44,7 +41,7 @@ _CHECKS: Mapping[str, _Check] = {
 )
 async def log_settings(request: Request) -> Response:
     """All settings of the log."""
-    return _settings(_log_of(context_of(request)))
+    return _answer(context_of(request).control.log_settings)
 
 
 @router.post(
@@ -57,19 +54,12 @@ async def log_settings(request: Request) -> Response:
 async def change_log_settings(request: Request) -> Response:
     """Changes the settings that are given, from the next event on; the file cannot be changed."""
     context = context_of(request)
-    log = _log_of(context)
-    log.change(**_checked(parse_json(await read_body(request), context.limits.json)))
-    return _settings(log)
+    change = _checked(parse_json(await read_body(request), context.limits.json))
+    return _answer(await context.control.change_log(change))
 
 
-def _settings(log: Log) -> Response:
-    return json_response({"log_file": "", **asdict(log.settings)})
-
-
-def _log_of(context: Context) -> Log:
-    if context.log is None:
-        raise NotReady("log: expected the service's own, but it belongs to who runs this process")
-    return context.log
+def _answer(settings: LogSettings) -> Response:
+    return json_response({"log_file": "", **asdict(settings)})
 
 
 def _checked(document: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api import schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented
+from service.api.routing import add_model_route, documented, layer_parameter
 from service.bundle import BASELINE_FIELDS, FROZEN_FIELDS, MOVING_FIELDS, Statistics
 from service.errors import NotFound, shorten
 from service.manifest import Layer
@@ -117,16 +117,5 @@ add_model_route(
     normalization_layer,
     summary="One normalization layer",
     responses=documented(schemas.LayerArrays, "The layer's arrays.", 404, 503),
-    openapi_extra={
-        "parameters": [
-            {
-                "name": "layer",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": "Name of the layer in the original network.",
-                "example": "features.1",
-            }
-        ]
-    },
+    openapi_extra={"parameters": [layer_parameter()]},
 )

@@ -1,65 +1,17 @@
 """The friendly door: pictures or plain rows in, labels or plain numbers out."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import schemas
-from service.api.bodies import parse_json, read_body
-from service.api.dependencies import Context, context_of, json_response
-from service.api.elements import from_json, json_kind
-from service.api.nonfinite import Nonfinite, find_nonfinite
-from service.api.outputs import descending
-from service.api.pictures import base64_pictures, form_files, is_base64, picture_inputs
-from service.api.routing import add_model_route, documented
-from service.errors import InvalidRequest, UnsupportedType, shorten
+from service.api.dependencies import context_of, json_response
+from service.api.nonfinite import find_nonfinite
+from service.api.predictions import PREDICTION_BODY, predictions_of, read_rows
+from service.api.routing import RUN_ERRORS, add_model_route, documented
 from service.model import Model
-from service.preprocessing import looks_like_picture
-from service.tensors import Array, TensorSpec, check_rows, check_shape
 
 router = APIRouter(tags=["Predict"])
-
-_MOST_CLASSES = 1000  # of one answer, for each row
-_PICTURE = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "image/png": _PICTURE,
-            "image/jpeg": _PICTURE,
-            "image/webp": _PICTURE,
-            "image/gif": _PICTURE,
-            "image/bmp": _PICTURE,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "minItems": 1,
-                        }
-                    },
-                }
-            },
-            "application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}},
-        },
-    },
-    "parameters": [
-        {
-            "name": "top_k",
-            "in": "query",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1, "maximum": _MOST_CLASSES},
-            "description": "How many classes to answer for each row, the most probable first.",
-        }
-    ],
-}
 
 
 async def predict(request: Request, model: Model) -> Response:
@@ -68,138 +20,17 @@ async def predict(request: Request, model: Model) -> Response:
     A picture goes through the bundle's preprocessing; numeric instances go in as they are. A model
     with labels answers the best class, and with `top_k` the best ones; any other its outputs.
     """
-    context, top_k = context_of(request), _top_k(request.query_params.get("top_k"))
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        document = parse_json(await read_body(request), context.limits.json)
-        if isinstance(document, dict) and "top_k" in document:
-            top_k = _top_k(document["top_k"])
-        inputs = await _instances(context, model, document)
-    elif kind == "multipart/form-data":
-        inputs = await picture_inputs(context, model, await form_files(request))
-    else:
-        inputs = await _picture(context, model, kind, await read_body(request))
-    labelled = model.manifest.labels is not None
-    if top_k is not None and not labelled:
-        raise InvalidRequest(f"'top_k': expected none, because model '{model.name}' has no labels")
+    inputs, top_k = await read_rows(request, model)
     outputs = await model.predict(inputs)
-    found = await find_nonfinite(context, model, inputs, outputs.values())
+    found = await find_nonfinite(context_of(request), model, inputs, list(outputs.values()))
     return json_response(
         {
             "model_name": model.name,
             "model_version": str(model.version),
             **({} if found is None else {"parameters": found.parameters()}),
-            "predictions": (
-                _labelled(model, outputs, top_k, found) if labelled else _plain(outputs)
-            ),
+            "predictions": predictions_of(model, outputs, top_k, found),
         }
     )
-
-
-def _top_k(value: object) -> int | None:
-    if value is None:
-        return None
-    decimal = isinstance(value, str) and len(value) < 6 and value.isascii() and value.isdecimal()
-    number = int(str(value)) if decimal else value
-    if type(number) is not int or not 1 <= number <= _MOST_CLASSES:
-        raise InvalidRequest(
-            f"'top_k': expected an integer from 1 to {_MOST_CLASSES}, got '{shorten(value)}'"
-        )
-    return number
-
-
-async def _picture(context: Context, model: Model, kind: str, body: bytes) -> dict[str, Array]:
-    if kind.startswith("image/") or not body or looks_like_picture(body):
-        return await picture_inputs(context, model, [body])
-    raise UnsupportedType(
-        "request body: expected an image, multipart/form-data or application/json, "
-        f"got '{shorten(kind)}'"
-    )
-
-
-async def _instances(context: Context, model: Model, document: object) -> dict[str, Array]:
-    rows = document.get("instances") if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not rows:
-        got = "an empty list" if rows == [] else json_kind(document)
-        raise InvalidRequest(
-            f"request body: expected an object with a list 'instances' of rows, got {got}"
-        )
-    if is_base64(rows[0]) and "b64" not in {spec.name for spec in model.inputs}:
-        return await picture_inputs(context, model, base64_pictures(rows))
-    return _rows(model.inputs, rows)
-
-
-def _rows(specs: tuple[TensorSpec, ...], rows: list[Any]) -> dict[str, Array]:
-    if len(specs) == 1 and not isinstance(rows[0], dict):
-        columns: Mapping[str, list[Any]] = {specs[0].name: rows}
-    else:
-        columns = {spec.name: [_value(spec.name, row) for row in rows] for spec in specs}
-    arrays = {spec.name: _column(spec, columns[spec.name]) for spec in specs}
-    check_rows(arrays)
-    return arrays
-
-
-def _value(name: str, row: object) -> Any:
-    if not isinstance(row, dict) or name not in row:
-        raise InvalidRequest(
-            f"instances: expected in each an object with input '{name}', got {json_kind(row)}"
-        )
-    return row[name]
-
-
-def _column(spec: TensorSpec, rows: list[Any]) -> Array:
-    shape, level = [len(rows)], rows[0]
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    check_shape(spec, tuple(shape))
-    return from_json(spec, tuple(shape), rows)
-
-
-def _row(row: Array) -> object:
-    return row.tolist() if row.dtype.kind == "O" else np.ascontiguousarray(row)
-
-
-def _plain(outputs: Mapping[str, Array]) -> list[Any]:
-    """One entry a row: the row of the only output, or of each by name."""
-    columns = {name: [_row(row) for row in a] for name, a in outputs.items()}
-    if len(columns) == 1:
-        return next(iter(columns.values()))
-    return [dict(zip(columns, rows, strict=True)) for rows in zip(*columns.values(), strict=True)]
-
-
-def _labelled(
-    model: Model, outputs: Mapping[str, Array], top_k: int | None, nonfinite: Nonfinite | None
-) -> list[dict[str, object] | list[dict[str, object]]]:
-    scores = outputs[model.outputs[0].name].astype(np.float64)
-    if model.manifest.output_activation == "softmax":
-        scores = softmax(scores)
-    labels = model.manifest.labels or ()
-    fault = "" if nonfinite is None else nonfinite.sentence()
-    ranked = [_ranked(labels, row, top_k or 1, fault) for row in scores]
-    return [row[0] for row in ranked] if top_k is None else list(ranked)
-
-
-def softmax(scores: Array) -> Array:
-    """exp(s) / Σ exp(s) over the last axis, shifted by the maximum so that nothing overflows."""
-    with np.errstate(invalid="ignore"):  # ∞ - ∞ in a row that holds an infinity: NaN, as it is
-        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    result: Array = powers / powers.sum(axis=-1, keepdims=True)
-    return result
-
-
-def _ranked(labels: tuple[str, ...], row: Array, top_k: int, fault: str) -> list[dict[str, object]]:
-    if not np.isfinite(row).all():
-        return [{"label": None, "index": None, "probability": None, "error": fault}]
-    return [
-        {
-            # Where the number of scores is free, there may be more of them than labels.
-            "label": labels[index] if index < len(labels) else None,
-            "index": int(index),
-            "probability": float(row[index]),
-        }
-        for index in descending(row)[:top_k]
-    ]
 
 
 add_model_route(
@@ -208,8 +39,6 @@ add_model_route(
     "/predict",
     predict,
     summary="Prediction for a picture or for plain rows",
-    responses=documented(
-        schemas.PredictResponse, "One a row.", 400, 404, 408, 413, 415, 429, 503, 504
-    ),
-    openapi_extra=_BODY,
+    responses=documented(schemas.PredictResponse, "One a row.", *RUN_ERRORS),
+    openapi_extra=PREDICTION_BODY,
 )

@@ -34,10 +34,7 @@ async def statistics(request: Request, model: Model) -> Response:
 
 
 async def _answer(request: Request, models: list[Model]) -> Response:
-    found = await context_of(request).control.statistics()
-    keys = [(model.name, str(model.version)) for model in models]
-    stats = [{"name": n, "version": v, **found[n, v]} for n, v in keys if (n, v) in found]
-    return json_response({"model_stats": stats})
+    return json_response({"model_stats": await context_of(request).control.statistics(models)})
 
 
 add_model_route(

@@ -86,10 +86,3 @@ def test_the_page_asks_nobody_else(client: httpx.Client) -> None:
         assert answer.status_code == 200
         assert len(answer.content) > 100
     assert "Apache License" in client.get("/docs/assets/LICENSE").text
-
-
-def test_whoever_opens_the_address_in_a_browser_finds_the_documentation(
-    client: httpx.Client,
-) -> None:
-    answer = client.get("/", follow_redirects=True)
-    assert (answer.status_code, answer.url.path) == (200, "/docs")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from service.api.guard import PROBES, Guard, digests
+from service.api.guard import PROBES, Guard, digests, is_open
 from service.api.routes import ROUTERS
 from service.app import create_app
 from service.settings import BadSettings, Settings
@@ -44,7 +44,7 @@ def paths() -> list[tuple[str, str]]:
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     ]
-    more = ["/", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/nowhere", "//", "/v2/"]
+    more = ["/docs", "/openapi.json", "/docs/assets/swagger-ui.css", "/nowhere", "/v2/"]
     return [*found, *(("GET", path) for path in more)]
 
 
@@ -54,8 +54,8 @@ class _Names(dict[str, str]):
 
 
 def is_admin(path: str) -> bool:
-    """Whether it is one of the routes that change what is served."""
-    return path.endswith(("/load", "/unload", "/drift/reset"))
+    """Whether it changes what is served, or tells what others have sent."""
+    return path.endswith(("/load", "/unload", "/drift/reset", "/recording", "/recording/reset"))
 
 
 @pytest.mark.parametrize(("method", "path"), paths())
@@ -63,7 +63,7 @@ def test_every_route_but_health_asks_for_a_key(
     locked: httpx.Client, method: str, path: str
 ) -> None:
     answer = locked.request(method, path)
-    if path in PROBES:
+    if path in (*PROBES, "/"):  # the page is served, and asks for the key itself
         assert answer.status_code == 200
         return
     assert answer.status_code == 401
@@ -105,6 +105,17 @@ def test_administration_wants_the_admin_key(locked: httpx.Client) -> None:
         assert "expected an admin key, got an API key" in refused.json()["error"]
     load = locked.post("/v2/repository/models/tiny/load", headers={"x-api-key": ADMIN})
     assert (load.status_code, load.json()) == (200, {"name": "tiny", "load": True})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v2/repository/models/tiny/load%0A"), ("GET", "/v2/models/tiny/recording%0A")],
+)
+def test_a_newline_at_the_end_of_the_path_opens_nothing(
+    locked: httpx.Client, method: str, path: str
+) -> None:
+    """The framework's routes match such a path too."""
+    assert locked.request(method, path, headers={"x-api-key": API}).status_code == 403
 
 
 def test_a_page_of_another_origin_cannot_administer(client: httpx.Client) -> None:
@@ -177,6 +188,24 @@ def test_cors_is_off_unless_an_origin_is_named(client: httpx.Client, tmp_path: P
         refused = open_.get("/v2", headers={"origin": "https://page.example"})
         assert refused.status_code == 401
         assert refused.headers["access-control-allow-origin"] == "https://page.example"
+
+
+def test_the_page_is_open_and_what_resembles_it_is_not(locked: httpx.Client) -> None:
+    for path in ("/", "/page/app.js", "/page/style.css", "/page/icon.svg"):
+        assert locked.get(path).status_code == 200
+    for path in ("/page", "/page/", "/page/x/app.js", "/page/%2e%2e/app.js", "/page/app.js/"):
+        assert locked.get(path).status_code == 401, path
+    assert not is_open("//")
+
+
+def test_scripts_of_a_page_are_not_interrupted_by_the_browsers_own_dialogue(
+    locked: httpx.Client,
+) -> None:
+    """A browser that is offered Basic asks its user, also where a script could tell him better."""
+    asked = locked.get("/v2", headers={"sec-fetch-dest": "empty"})
+    assert asked.headers["www-authenticate"] == "Bearer"
+    opened = locked.get("/docs", headers={"sec-fetch-dest": "document"})
+    assert "Basic" in opened.headers["www-authenticate"]
 
 
 def test_pages_forbid_what_they_do_not_need(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.api.routes.predict import softmax
+from service.api.predictions import softmax
 from tests.servers import serving
 from tests.service.api.requests import images
 from tests.service.bundles import LABELS, MEAN, STD, write_bundle
