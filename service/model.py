@@ -131,6 +131,9 @@ def load_model(
     loaded = time.perf_counter()
     frozen, sizes = _check_promises(runtime, limits.max_batch_rows)
     wide = _load_wide(network, runtime, threads, sizes) if threads > 1 else None
+    row = random_inputs(runtime.inputs, sizes.sizes[0], np.random.default_rng(SEED))
+    for session in filter(None, (runtime, wide)):
+        session.release_memory(row)
     checked = time.perf_counter()
     statistics, lanes = ModelStatistics(), Lanes(executor, threads, hand_over_seconds(executor))
     batcher = Batcher(
@@ -159,7 +162,9 @@ def _runner(narrow: Runtime, wide: Runtime | None) -> Run:
     return run
 
 
-def _load_wide(network: bytes, narrow: Runtime, threads: int, sizes: BatchSizes) -> Runtime | None:
+def _load_wide(
+    network: bytes, narrow: Runtime, threads: int, sizes: BatchSizes
+) -> OnnxRuntime | None:
     """The network once more on all threads, for when nothing else runs; where that pays.
 
     It must give the same bits as the run on one thread, which serves under load: there, several

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from service.allocator import bound_freed_memory
+
 if TYPE_CHECKING:
     import socket
     from multiprocessing.connection import Connection
@@ -47,6 +49,7 @@ def run_worker(
     """Serves on a socket until told to stop: the only worker, or one with a pipe to the others."""
     stop_at_once_on_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    bound_freed_memory()
     if pipe is not None:
         _end_with_parent()
 

@@ -128,12 +128,13 @@ def poll(ready: Callable[[], bool], what: str) -> None:
 def start(*flags: str, **environment: str) -> Server:
     """A server that is alive, on a port of its own."""
     process = spawn("--port", "0", *flags, **environment)
-    server = Server(process, _address(process))
+    server = Server(process, address_of(process))
     poll(lambda: _alive(server), "the server to be alive")
     return server
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Host and port, as it says when it has bound them."""
     assert process.stderr is not None
     while line := process.stderr.readline():
         if found := re.match(r"foldserve: http://(\S+)", line):

@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from service.api.dependencies import JsonLimits, Limits, context_of
+from service.api.numbers import NumbersParser
 from service.errors import InvalidRequest, TooLarge, TooSlow, UnsupportedEncoding, shorten
 
 # Window bits for zlib: gzip's own header, and zlib's, which HTTP calls deflate (RFC 9110, 8.4.1).
@@ -112,9 +113,14 @@ def uncompress(raw: bytes, encoding: str, limit: int) -> bytes:
     return b"".join(found)
 
 
-def parse_json(raw: bytes, limits: JsonLimits) -> object:
-    """The JSON of a request body; InvalidRequest for any other, TooLarge above the limits."""
+def parse_json(raw: bytes, limits: JsonLimits, numbers: NumbersParser | None = None) -> object:
+    """The JSON of a request body; InvalidRequest for any other, TooLarge above the limits.
+
+    With `numbers`, the flat `data` of inputs is left as Numbers where that can be.
+    """
     check_json_size(raw, limits)
+    if numbers is not None and (request := numbers.parse(raw)) is not None:
+        return request
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:

@@ -15,26 +15,45 @@ from pydantic.json_schema import models_json_schema
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from service.api import drift_schemas, operation_schemas, schemas
 from service.api.guard import Guard, is_administration, is_open
-from service.api.operation_schemas import (
-    LoadRequest,
-    LogSettingsRequest,
-    RepositoryIndexRequest,
-    UnloadRequest,
-)
 from service.api.routing import documented_error
-from service.api.schemas import InferRequest, PredictRequest
 
 _ASSETS = "/docs/assets"
 _STATIC = Path(__file__).parent / "static" / "swagger"
-# Described by hand in the routes, which read their bodies as bytes.
+# Named by the routes, which read and write bytes.
 _BODIES = (
-    InferRequest,
-    PredictRequest,
-    RepositoryIndexRequest,
-    LoadRequest,
-    UnloadRequest,
-    LogSettingsRequest,
+    schemas.InferRequest,
+    schemas.PredictRequest,
+    operation_schemas.RepositoryIndexRequest,
+    operation_schemas.LoadRequest,
+    operation_schemas.UnloadRequest,
+    operation_schemas.LogSettingsRequest,
+)
+_ANSWERS = (
+    schemas.Error,
+    schemas.ServerMetadata,
+    schemas.Live,
+    schemas.ServerReady,
+    schemas.Models,
+    schemas.ModelMetadata,
+    schemas.ModelReady,
+    schemas.InferResponse,
+    schemas.PredictResponse,
+    schemas.NormalizationReport,
+    schemas.LayerArrays,
+    operation_schemas.LogSettings,
+    operation_schemas.Statistics,
+    operation_schemas.ModelConfig,
+    operation_schemas.RepositoryEntry,
+    operation_schemas.Loaded,
+    operation_schemas.Unloaded,
+    drift_schemas.Drift,
+    drift_schemas.DriftReset,
+    drift_schemas.Inspection,
+    operation_schemas.RecordingReset,
+    drift_schemas.DriftOfLayer,
+    drift_schemas.DriftHistory,
 )
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -87,11 +106,14 @@ def _schema(app: FastAPI, guard: Guard) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
-        _, bodies = models_json_schema(
-            [(model, "validation") for model in _BODIES],
+        _, models = models_json_schema(
+            [
+                *((model, "validation") for model in _BODIES),
+                *((model, "serialization") for model in _ANSWERS),
+            ],
             ref_template="#/components/schemas/{model}",
         )
-        schema["components"]["schemas"].update(bodies["$defs"])
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
         _correct_responses(schema)
         if guard.api or guard.admin:
             _add_keys(schema, guard)

@@ -2,10 +2,12 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from service.api.wire import WireModel
 
 
-class _Schema(BaseModel):
+class _Schema(WireModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from service.api.numbers import Numbers
 from service.errors import InvalidRequest, shorten
 from service.tensors import Array, TensorSpec, check_count, check_finite
 
@@ -27,6 +28,10 @@ _LENGTH = struct.Struct("<I")  # before each element of BYTES
 
 def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     """The array of `shape` that flat or nested `data` holds; InvalidRequest names the fault."""
+    if isinstance(data, Numbers):
+        if (array := _from_numbers(spec, shape, data)) is not None:
+            return array
+        data = data.plain()
     if not isinstance(data, list):
         raise InvalidRequest(
             f"input '{spec.name}': expected a list as 'data', got {json_kind(data)}"
@@ -38,6 +43,15 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     array = _convert(spec, shape, flat).reshape(shape)
     check_finite(spec.name, array)
     return array
+
+
+def _from_numbers(spec: TensorSpec, shape: tuple[int, ...], data: Numbers) -> Array | None:
+    """None for all that is not right: it is looked at again, to say what it is."""
+    if spec.dtype.kind != "f" or (wide := data.floats()) is None or len(wide) != prod(shape):
+        return None
+    with np.errstate(over="ignore"):
+        array: Array = wide.astype(spec.dtype).reshape(shape)
+    return array if np.isfinite(array).all() else None
 
 
 def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Array:

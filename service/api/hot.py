@@ -20,8 +20,7 @@ from service.api.bodies import read_body
 from service.api.dependencies import Context
 from service.api.errors import answer_to, internal_error
 from service.api.gate import CLIENT_LEFT, Doorkeeper, tags
-from service.api.heads import Heads
-from service.api.inference import infer
+from service.api.inference import Quick, infer
 from service.errors import FoldserveError, shorten
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class HotDoor:
 
     def __init__(self, app: FastAPI, doorkeeper: Doorkeeper) -> None:
         self.context: Context | None = None
-        self._app, self._doorkeeper, self._heads = app, doorkeeper, Heads()
+        self._app, self._doorkeeper, self._quick = app, doorkeeper, Quick()
 
     def takes(self, scope: Scope) -> re.Match[bytes] | None:
         """Whether the request, whose head is whole, comes in here: what `answer` needs to know."""
@@ -63,8 +62,8 @@ class HotDoor:
             if body is None or _ENCODED in headers or len(body) > self.context.limits.body_bytes:
                 scope["app"] = self._app
                 body = await read_body(Request(scope, receive))
-            state = scope["state"]
-            response = await infer(self.context, model, headers, state, body, self._heads)
+            state, quick = scope["state"], self._quick
+            response = await infer(self.context, model, headers, state, body, quick)
         except FoldserveError as error:
             response = answer_to(error, scope)
         except (asyncio.CancelledError, ClientDisconnect):

@@ -2,20 +2,30 @@
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
 
 from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, encode
-from service.api.codec import LENGTH_HEADER, decode, read_message
+from service.api.codec import LENGTH_HEADER, InferRequest, decode, read_message
 from service.api.dependencies import Context
 from service.api.heads import Heads
 from service.api.nonfinite import count_nonfinite, find_nonfinite
+from service.api.numbers import NumbersParser
 from service.errors import shorten
 from service.model import Model
 
 _LENGTH = LENGTH_HEADER.lower().encode()
 _ACCEPTED = b"accept-encoding"
+
+
+@dataclass(frozen=True, slots=True)
+class Quick:
+    """What shortens the way of the usual requests; one of each is enough for an event loop."""
+
+    heads: Heads = field(default_factory=Heads)
+    numbers: NumbersParser = field(default_factory=NumbersParser)
 
 
 async def infer(
@@ -24,23 +34,16 @@ async def infer(
     headers: Mapping[bytes, bytes],
     state: MutableMapping[str, Any],
     body: bytes,
-    heads: Heads | None = None,
+    quick: Quick | None = None,
 ) -> Response:
     """The answer of a model to a V2 request; `state` is that of the request's scope.
 
-    Tensors go both ways as JSON or as binary data after the JSON. `heads` are those that were
-    valid before.
+    Tensors go both ways as JSON or as binary data after the JSON.
     """
     length = headers.get(_LENGTH)
-    asked = heads.decode(model, body, length) if heads else None
+    asked = quick.heads.decode(model, body, length) if quick else None
     if asked is None:
-        given = None if length is None else length.decode("latin-1")
-        message = read_message(body, given, context.limits.json)
-        if message.id is not None and state.get("given_id") is None:
-            state["given_id"] = shorten(message.id, 128)  # leads every refusal
-        asked = decode(message, model.inputs, model.outputs)
-        if heads and length is not None:
-            heads.keep(model, body, message, asked)
+        asked = _read(context, model, length, state, body, quick)
     outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
     wanted = [outputs[output.name] for output in asked.outputs]
     nonfinite = None
@@ -50,6 +53,26 @@ async def infer(
     if (accepted := headers.get(_ACCEPTED)) is not None:
         await _compress(context, answer, accepted.decode("latin-1"))
     return answer
+
+
+def _read(
+    context: Context,
+    model: Model,
+    length: bytes | None,
+    state: MutableMapping[str, Any],
+    body: bytes,
+    quick: Quick | None,
+) -> InferRequest:
+    """The request in a body. Nothing of what was parsed is left when this returns, so that the
+    parser may be used again."""
+    given = None if length is None else length.decode("latin-1")
+    message = read_message(body, given, context.limits.json, quick.numbers if quick else None)
+    if message.id is not None and state.get("given_id") is None:
+        state["given_id"] = shorten(message.id, 128)  # leads every refusal
+    asked = decode(message, model.inputs, model.outputs)
+    if quick and length is not None:
+        quick.heads.keep(model, body, message, asked)
+    return asked
 
 
 async def _compress(context: Context, answer: Response, header: str) -> None:

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from service.api.wire import WireModel
 
 
-class LogSettingsRequest(BaseModel):
+class LogSettingsRequest(WireModel):
     """What is to be logged; what is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid")
@@ -17,7 +19,7 @@ class LogSettingsRequest(BaseModel):
     log_format: Literal["default", "ISO8601"] = "default"
 
 
-class LogSettings(BaseModel):
+class LogSettings(WireModel):
     """What is logged; the file is empty, because the log goes to standard error."""
 
     log_file: Literal[""]
@@ -28,14 +30,14 @@ class LogSettings(BaseModel):
     log_format: Literal["default", "ISO8601"]
 
 
-class Duration(BaseModel):
+class Duration(WireModel):
     """How often, and how many nanoseconds altogether."""
 
     count: int = Field(examples=[3])
     ns: int = Field(examples=[512000])
 
 
-class BatchStatistics(BaseModel):
+class BatchStatistics(WireModel):
     """The runs of one batch size."""
 
     batch_size: int = Field(examples=[8])
@@ -44,7 +46,7 @@ class BatchStatistics(BaseModel):
     compute_output: Duration
 
 
-class InferenceStatistics(BaseModel):
+class InferenceStatistics(WireModel):
     """Requests, by what became of them and by where their time went; there is no cache."""
 
     success: Duration
@@ -57,7 +59,7 @@ class InferenceStatistics(BaseModel):
     cache_miss: Duration
 
 
-class ModelStatistics(BaseModel):
+class ModelStatistics(WireModel):
     """One version: rows answered, runs of the network, milliseconds since 1970 of the last."""
 
     name: str = Field(examples=["digits"])
@@ -71,13 +73,13 @@ class ModelStatistics(BaseModel):
     memory_usage: list[dict[str, str | int]]
 
 
-class Statistics(BaseModel):
+class Statistics(WireModel):
     """One entry a version that can answer."""
 
     model_stats: list[ModelStatistics]
 
 
-class ConfigTensor(BaseModel):
+class ConfigTensor(WireModel):
     """An input or output; without the batch where `max_batch_size` is above 0."""
 
     name: str = Field(examples=["image"])
@@ -85,35 +87,35 @@ class ConfigTensor(BaseModel):
     dims: list[int] = Field(examples=[[1, 28, 28]])
 
 
-class DynamicBatching(BaseModel):
+class DynamicBatching(WireModel):
     """Requests that wait are run together."""
 
 
-class ResponseCache(BaseModel):
+class ResponseCache(WireModel):
     """There is none."""
 
     enable: Literal[False]
 
 
-class TransactionPolicy(BaseModel):
+class TransactionPolicy(WireModel):
     """One answer a request."""
 
     decoupled: Literal[False]
 
 
-class VersionPolicy(BaseModel):
+class VersionPolicy(WireModel):
     """Which versions of a model are served."""
 
     specific: dict[Literal["versions"], list[int]] = Field(examples=[{"versions": [1]}])
 
 
-class ConfigParameter(BaseModel):
+class ConfigParameter(WireModel):
     """A parameter that Triton leaves to the model."""
 
     string_value: str
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(WireModel):
     """A model in the words of Triton's model configuration."""
 
     name: str = Field(examples=["digits"])
@@ -129,13 +131,13 @@ class ModelConfig(BaseModel):
     parameters: dict[str, ConfigParameter] | None = None
 
 
-class RepositoryIndexRequest(BaseModel):
+class RepositoryIndexRequest(WireModel):
     """An empty body does the same as `{}`."""
 
     ready: bool = Field(False, description="Only the versions that can answer.")
 
 
-class RepositoryEntry(BaseModel):
+class RepositoryEntry(WireModel):
     """One version that was found; `reason` says why it is unavailable, or why no newer one is."""
 
     name: str = Field(examples=["digits"])
@@ -144,7 +146,7 @@ class RepositoryEntry(BaseModel):
     reason: str = Field(examples=[""])
 
 
-class LoadRequest(BaseModel):
+class LoadRequest(WireModel):
     """Loads from the folder of models only; an empty body does the same as `{}`."""
 
     parameters: dict[str, str | int | float | bool] | None = Field(
@@ -152,33 +154,33 @@ class LoadRequest(BaseModel):
     )
 
 
-class UnloadParameters(BaseModel):
+class UnloadParameters(WireModel):
     """What may be said of an unload."""
 
     unload_dependents: bool = Field(False, description="Without effect: no model has dependents.")
 
 
-class UnloadRequest(BaseModel):
+class UnloadRequest(WireModel):
     """An empty body does the same as `{}`."""
 
     parameters: UnloadParameters | None = None
 
 
-class Loaded(BaseModel):
+class Loaded(WireModel):
     """Every version of the model is loaded."""
 
     name: str = Field(examples=["digits"])
     load: Literal[True]
 
 
-class Unloaded(BaseModel):
+class Unloaded(WireModel):
     """No version of the model answers any more."""
 
     name: str = Field(examples=["digits"])
     unload: Literal[True]
 
 
-class RecordingReset(BaseModel):
+class RecordingReset(WireModel):
     """A new sample has begun."""
 
     model_name: str = Field(examples=["digits"])

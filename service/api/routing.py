@@ -1,7 +1,7 @@
 """What the routes of a model have in common: two paths each, and documented errors."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel
@@ -53,17 +53,13 @@ def documented(
     answer: type[BaseModel] | type[list[Any]], description: str, *errors: int
 ) -> dict[int | str, dict[str, Any]]:
     """The responses of a route for the documentation: the good one, then each possible error."""
-    faults = {
-        code: {"model": Error, "description": _ERRORS[code]} for code in (*errors, 400, 405, 500)
-    }
-    return {200: {"model": answer, "description": description}, **dict(sorted(faults.items()))}
+    faults = {code: documented_error(code) for code in (*errors, 400, 405, 500)}
+    return {200: _response(_schema(answer), description), **dict(sorted(faults.items()))}
 
 
 def documented_error(code: int) -> dict[str, Any]:
-    """One error for the documentation, where it is added to what is finished."""
-    schema = {"$ref": "#/components/schemas/Error"}
-    content = {"application/json": {"schema": schema}}
-    return {"description": _ERRORS[code], "content": content}
+    """One error for the documentation."""
+    return _response(_schema(Error), _ERRORS[code])
 
 
 def watch_of(model: Model) -> Watch:
@@ -80,9 +76,19 @@ def watch_of(model: Model) -> Watch:
 
 def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """A body in JSON for the documentation of a route that reads it as bytes."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    content = {"application/json": {"schema": schema}}
+    content = {"application/json": {"schema": _schema(model)}}
     return {"requestBody": {"required": required, "content": content}}
+
+
+def _response(schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _schema(answer: type[BaseModel] | type[list[Any]]) -> dict[str, Any]:
+    """By name: to build the models takes a while, and only the documentation needs them."""
+    if get_origin(answer) is list:
+        return {"type": "array", "items": _schema(*get_args(answer))}
+    return {"$ref": f"#/components/schemas/{answer.__name__}"}
 
 
 def layer_parameter() -> dict[str, Any]:

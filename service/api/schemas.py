@@ -5,14 +5,15 @@ Hot routes read and write bytes themselves; these models describe them, and exam
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from service.api.drift_schemas import BaselineArrays
+from service.api.wire import WireModel
 
 Parameters = dict[str, str | int | float | bool]
 
 
-class Error(BaseModel):
+class Error(WireModel):
     """Every error: one sentence with what was expected, what came, and where."""
 
     model_config = ConfigDict(
@@ -23,7 +24,7 @@ class Error(BaseModel):
     error: str
 
 
-class ServerMetadata(BaseModel):
+class ServerMetadata(WireModel):
     """The server and the protocol extensions that it implements."""
 
     name: str = Field(examples=["foldserve"])
@@ -31,33 +32,33 @@ class ServerMetadata(BaseModel):
     extensions: list[str] = Field(examples=[["binary_tensor_data"]])
 
 
-class Live(BaseModel):
+class Live(WireModel):
     """The process answers."""
 
     live: Literal[True]
 
 
-class ServerReady(BaseModel):
+class ServerReady(WireModel):
     """Every model that is present can answer."""
 
     ready: Literal[True]
     live: Literal[True]
 
 
-class Models(BaseModel):
+class Models(WireModel):
     """The models that can answer."""
 
     models: list[str] = Field(examples=[["digits"]])
 
 
-class ModelReady(BaseModel):
+class ModelReady(WireModel):
     """The model can answer."""
 
     name: str = Field(examples=["digits"])
     ready: Literal[True]
 
 
-class TensorMetadata(BaseModel):
+class TensorMetadata(WireModel):
     """One tensor of a model; -1 is a free dimension, and the first one is the batch."""
 
     name: str = Field(examples=["image"])
@@ -65,7 +66,7 @@ class TensorMetadata(BaseModel):
     shape: list[int] = Field(examples=[[-1, 1, 28, 28]])
 
 
-class ModelMetadata(BaseModel):
+class ModelMetadata(WireModel):
     """A model, its ready versions (or the one asked for), its inputs and outputs."""
 
     name: str = Field(examples=["digits"])
@@ -75,7 +76,7 @@ class ModelMetadata(BaseModel):
     outputs: list[TensorMetadata]
 
 
-class RequestInput(BaseModel):
+class RequestInput(WireModel):
     """One input: `data`, flat in row-major order or nested, or the parameter binary_data_size."""
 
     name: str = Field(examples=["x"])
@@ -85,14 +86,14 @@ class RequestInput(BaseModel):
     data: list[Any] | None = Field(None, examples=[[0.5, -1.0, 2.0]])
 
 
-class RequestOutput(BaseModel):
+class RequestOutput(WireModel):
     """One output that is wanted; the parameter binary_data chooses its form."""
 
     name: str = Field(examples=["scores"])
     parameters: Parameters | None = None
 
 
-class InferRequest(BaseModel):
+class InferRequest(WireModel):
     """An inference request; without `outputs`, all are answered."""
 
     id: str | None = None
@@ -101,7 +102,7 @@ class InferRequest(BaseModel):
     outputs: list[RequestOutput] | None = None
 
 
-class ResponseOutput(BaseModel):
+class ResponseOutput(WireModel):
     """One output: `data` flat in row-major order, or the parameter binary_data_size."""
 
     name: str = Field(examples=["scores"])
@@ -111,7 +112,7 @@ class ResponseOutput(BaseModel):
     data: list[float | int | bool | None] | None = Field(None, examples=[[1.5, -0.5]])
 
 
-class InferResponse(BaseModel):
+class InferResponse(WireModel):
     """An answer. The parameter nonfinite_count tells of NaN and infinities, null in `data`;
     nonfinite_layer of the first layer, in network order, in which they were."""
 
@@ -122,7 +123,7 @@ class InferResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(WireModel):
     """Rows for the network as it is, without preprocessing: one nested list a row.
 
     For several inputs each instance is an object, from the input's name to its list. A picture is
@@ -133,7 +134,7 @@ class PredictRequest(BaseModel):
     top_k: int | None = Field(None, ge=1, le=1000, description="How many classes to answer.")
 
 
-class LabelledPrediction(BaseModel):
+class LabelledPrediction(WireModel):
     """The best class of one row; all null where the network gave NaN or an infinity."""
 
     label: str | None = Field(examples=["seven"])
@@ -155,7 +156,7 @@ Prediction = (
 )
 
 
-class PredictResponse(BaseModel):
+class PredictResponse(WireModel):
     """One prediction a row: labelled, or else the output's list, or lists by output name. The
     parameters are there where values are not finite, as in the answer to an inference."""
 
@@ -174,7 +175,7 @@ class PredictResponse(BaseModel):
     ]
 
 
-class Quantiles(BaseModel):
+class Quantiles(WireModel):
     """Quantiles over the channels, by linear interpolation."""
 
     q05: Annotated[float | None, Field(alias="0.05")]
@@ -184,7 +185,7 @@ class Quantiles(BaseModel):
     q95: Annotated[float | None, Field(alias="0.95")]
 
 
-class Summary(BaseModel):
+class Summary(WireModel):
     """One parameter of a layer over its channels."""
 
     min: float | None
@@ -193,7 +194,7 @@ class Summary(BaseModel):
     quantiles: Quantiles
 
 
-class Summaries(BaseModel):
+class Summaries(WireModel):
     """γ, β, μ, σ² of the layer, and the line y = multiplier·x + shift that they make."""
 
     scale: Summary
@@ -204,7 +205,7 @@ class Summaries(BaseModel):
     shift: Summary
 
 
-class LayerWords(BaseModel):
+class LayerWords(WireModel):
     """One normalization layer of the original network, and where it went."""
 
     name: str = Field(examples=["features.1"])
@@ -228,7 +229,7 @@ class LayerReport(LayerWords):
     summaries: Summaries
 
 
-class Check(BaseModel):
+class Check(WireModel):
     """One promise: whether it held, the figure measured, its limit, and what the figure means."""
 
     passed: bool
@@ -237,7 +238,7 @@ class Check(BaseModel):
     detail: str
 
 
-class ChecksBuilt(BaseModel):
+class ChecksBuilt(WireModel):
     """The promises as checked when the bundle was built."""
 
     frozen: Check
@@ -245,21 +246,21 @@ class ChecksBuilt(BaseModel):
     parity: Check
 
 
-class ChecksHere(BaseModel):
+class ChecksHere(WireModel):
     """The promises that depend on the machine, as checked on this one when the model loaded."""
 
     frozen: Check
     batch_invariant: Check
 
 
-class BundleChecks(BaseModel):
+class BundleChecks(WireModel):
     """The promises, at both times."""
 
     built: ChecksBuilt
     here: ChecksHere
 
 
-class NormalizationReport(BaseModel):
+class NormalizationReport(WireModel):
     """Every normalization layer in network order, and the promises of the bundle."""
 
     model_name: str = Field(examples=["digits"])
@@ -270,7 +271,7 @@ class NormalizationReport(BaseModel):
     layers: list[LayerReport]
 
 
-class FrozenArrays(BaseModel):
+class FrozenArrays(WireModel):
     """One value a channel."""
 
     scale: list[float | None]
@@ -281,7 +282,7 @@ class FrozenArrays(BaseModel):
     shift: list[float | None]
 
 
-class MovingArrays(BaseModel):
+class MovingArrays(WireModel):
     """The moving averages of training, one value a channel."""
 
     mean: list[float | None]

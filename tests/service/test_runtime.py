@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.errors import BadBundle, InferenceFailed
+from service.metrics import resident_bytes
 from service.runtime import OnnxRuntime
 from service.tensors import TensorSpec
 from tests.service.bundles import elementwise, graph
@@ -74,3 +75,20 @@ def test_a_failed_run_says_so() -> None:
     runtime = OnnxRuntime(elementwise("Neg"), threads=1)
     with pytest.raises(InferenceFailed, match="Got: 4 Expected: 3"):
         runtime.run({"x": np.ones((1, 4), np.float32)})
+
+
+def test_the_memory_of_a_large_run_can_be_given_back() -> None:
+    nodes = [
+        helper.make_node("Neg", ["x"], ["a"]),
+        helper.make_node("ReduceMax", ["a"], ["y"], keepdims=0),
+    ]
+    wide: tuple[int, list[int | str]] = (TensorProto.FLOAT, ["N", 2**18])
+    model = graph(nodes, {"x": wide}, {"y": (TensorProto.FLOAT, [])})
+    runtime, rows = OnnxRuntime(model, threads=1), np.zeros((64, 2**18), np.float32)
+    runtime.run({"x": rows[:1]})  # what the first run takes is kept
+    before = resident_bytes()
+    runtime.run({"x": rows})
+    taken = resident_bytes() - before
+    assert taken > rows.nbytes / 2
+    runtime.release_memory({"x": rows[:1]})
+    assert resident_bytes() - before < taken / 4

@@ -19,7 +19,7 @@ from service.tensors import TensorSpec
 
 router = APIRouter(tags=["Open Inference Protocol V2"])
 
-_BINARY_ANSWER = {
+_BINARY_ANSWER: dict[str, Any] = {
     "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
     "content": {
         "application/octet-stream": {
@@ -134,7 +134,8 @@ def _tensor(spec: TensorSpec) -> dict[str, object]:
 
 
 def _with_binary(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    return {**responses, 200: responses[200] | _BINARY_ANSWER}
+    json = responses[200]["content"]
+    return {**responses, 200: {**_BINARY_ANSWER, "content": {**json, **_BINARY_ANSWER["content"]}}}
 
 
 add_model_route(
