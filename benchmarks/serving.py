@@ -36,7 +36,7 @@ from serving_peers import OURS, PEERS, Peer  # noqa: E402
 from service.threads import available_cpus  # noqa: E402
 
 _START_S = 90
-_RATE, _RATE_SECONDS = 500, 10
+_RATE = 500
 _SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -125,18 +125,21 @@ def request_to(folder: Path, network: Network, target: Target, form: str) -> Req
     return Request(f"http://127.0.0.1:{target.port}{path}", *files, headers)
 
 
-def at_a_rate(folder: Path, network: Network, target: Target, rounds: int) -> list[str]:
+def at_a_rate(
+    folder: Path, network: Network, target: Target, arguments: argparse.Namespace
+) -> list[str]:
     """Latency at a fixed rate, for each form."""
     rows = []
     for form in target.peer.forms:
         request = request_to(folder, network, target, form)
         log = folder / "rate.log"
-        results = [open_loop(request, _RATE, _RATE_SECONDS, log) for _ in range(rounds)]
+        seconds = 2 * arguments.seconds
+        results = [open_loop(request, _RATE, seconds, log) for _ in range(arguments.rounds)]
         rows.append(table.rate_row(network.name, _RATE, form, results))
     return rows
 
 
-def sweep(folder: Path, network: Network, targets: list[Target], seconds: float) -> table.Found:
+def sweep(folder: Path, network: Network, targets: list[Target], seconds: int) -> table.Found:
     """All servers from one client to many, once each."""
     found: table.Found = defaultdict(list)
     for clients in _SWEEP:
@@ -154,7 +157,7 @@ def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--networks", default="tiny,mlp,resnet-18")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--peers", default="FastAPI,LitServe,mosec,Triton,uvicorn")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--plot", type=Path, help="throughput and p99 of the first network")
@@ -170,7 +173,7 @@ def main() -> None:
     print(
         f"{date.today()}, {platform.machine()}, {available_cpus()} processors, ONNX Runtime "
         f"{ort.__version__}, Python {platform.python_version()}; medians of {arguments.rounds} "
-        f"rounds of {arguments.seconds:g} s, client on the same processors\n"
+        f"rounds of {arguments.seconds} s, client on the same processors\n"
     )
     every, best, rates = [], [], list[str]()
     with tempfile.TemporaryDirectory() as made:
@@ -180,9 +183,9 @@ def main() -> None:
             with all_served(folder, network, arguments) as targets:
                 found = measure(folder, network, targets, arguments)
                 if network.rated:
-                    rates += at_a_rate(folder, network, targets[0], arguments.rounds)
+                    rates += at_a_rate(folder, network, targets[0], arguments)
                 if arguments.plot and network is networks[0]:
-                    swept = sweep(folder, network, targets, arguments.seconds)
+                    swept = sweep(folder, network, targets, 1)
                     table.plot(swept, network.name, arguments.plot)
             every += table.rows(network.name, found)
             best += table.against_best(network.name, found)

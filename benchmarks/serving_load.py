@@ -34,9 +34,9 @@ class Measured:
     errors: int
 
 
-def closed_loop(request: Request, clients: int, seconds: float) -> Measured:
+def closed_loop(request: Request, clients: int, seconds: int) -> Measured:
     """Each client sends its next request when it has the answer to the last: `wrk`, one thread."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--latency"]
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency"]
     command += ["-s", str(request.script), request.url]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", printed)

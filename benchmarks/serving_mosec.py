@@ -21,11 +21,10 @@ class Inference(Worker):
         super().__init__()
         self.session = session(os.environ["NETWORK"], int(os.environ["RUNNERS"]))
         self.row = row_shape(self.session)
-        self.batches = self.max_batch_size > 1
 
     def forward(self, data: Any) -> Any:
         """Scores of all."""
-        if not self.batches:
+        if not isinstance(data, list):
             return self.session.run(None, {"x": data})[0]
         return list(self.session.run(None, {"x": np.concatenate(data)})[0])
 

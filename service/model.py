@@ -89,19 +89,19 @@ class Model:
         *,
         priority: int = 0,
         timeout_s: float | None = None,
-        watched: bool = True,
+        traffic: bool = True,
     ) -> dict[str, Array]:
         """Every output by name for validated inputs.
 
         `priority` is that of the protocol's schedule policy: 1 is the highest, and 0 stands for
         the default, 2. The run must begin within `timeout_s`. Raises InferenceFailed, QueueFull,
-        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run. What is not
-        traffic is not `watched` for drift.
+        DeadlinePassed and Stopping. When the caller is cancelled, its rows are not run. What is no
+        `traffic` is neither watched for drift nor recorded.
         """
         outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
-        if watched and self.watch is not None:
+        if traffic and self.watch is not None:
             self.watch.offer(inputs)
-        if self.recording is not None:
+        if traffic and self.recording is not None:
             self.recording.offer(inputs)
         return outputs
 

@@ -9,6 +9,7 @@ import array
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -66,6 +67,21 @@ def check_answers() -> None:
         assert all(layer["folded_into"] for layer in answer["layers"]), answer["layers"]
     status, answer = ask("/v2/models/nothing/infer", b"{}")
     assert (status, list(answer)) == (404, ["error"]), answer
+
+
+def check_page() -> None:
+    """The page, with all its parts: what one of them names is there."""
+    left, found = ["/"], set[str]()
+    while left:
+        path = left.pop()
+        found.add(path)
+        with urllib.request.urlopen(URL + path, timeout=10) as response:
+            text = response.read().decode()
+            assert "default-src 'none'" in response.headers["Content-Security-Policy"], path
+        named = {f"/page/{name}" for name in re.findall(r"""(?:/page/|from "\./)([\w.]+)""", text)}
+        left += named - found - set(left)
+    assert {"/page/app.js", "/page/style.css", "/page/strip.js"} <= found, found
+    say(f"the page and {len(found) - 1} parts of it")
 
 
 def tensor(binary: bool) -> tuple[bytes, dict[str, str]]:
@@ -159,6 +175,7 @@ def engine(*arguments: str) -> str:
 def main() -> int:
     """0 when every answer is right."""
     check_answers()
+    check_page()
     check_tensors()
     if CONTAINER:
         check_parts(CONTAINER)

@@ -53,9 +53,9 @@ def describe_layer(stretch: Stretch, baseline: Baseline, level: float, name: str
     """One layer's scores, and all its channels, live and in the baseline; KeyError if there is no
     such layer. What needs more images than the stretch has is None."""
     window = stretch.layers
-    baseline.places[name]
+    live = _part(window, baseline, name)
     index = list(baseline.places).index(name)
-    layer, live = baseline.layers[index], _part(window, baseline, name)
+    layer = baseline.layers[index]
     scores = judge(window, baseline, level).layers
     return {
         "name": name,

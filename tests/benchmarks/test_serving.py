@@ -18,16 +18,27 @@ def run(script: str, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs Debian's package wrk")
-def test_servers_and_limits_are_in_the_table_without_errors() -> None:
-    options = ("--networks", "mlp", "--rounds", "1", "--seconds", "1", "--port", "8741")
-    printed = run("serving.py", *options, "--peers", "nothing")
-    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if "| mlp " in line]
-    servers = [(row[2], row[3]) for row in rows]
-    ours = [("foldserve", "JSON"), ("foldserve", "binary")]
-    assert servers == [*ours, ("nothing", "JSON"), ("bare ONNX Runtime", "–")]
-    assert all(float(row[4]) > 0 for row in rows)
-    assert all(row[-1] == "0" for row in rows[:2])
+@pytest.mark.skipif(
+    shutil.which("wrk") is None or shutil.which("h2load") is None,
+    reason="needs Debian's packages wrk and nghttp2-client",
+)
+def test_servers_and_limits_are_in_the_tables_without_errors() -> None:
+    options = ("--networks", "tiny", "--rounds", "1", "--seconds", "1", "--port", "8741")
+    printed = run("serving.py", *options, "--peers", "FastAPI,uvicorn")
+    best, rates, every = (
+        [line.strip("| ").split(" | ") for line in table.splitlines() if "| tiny " in line]
+        for table in printed.split("\n\n")[1:]
+    )
+    columns = [(clients, form) for clients in ("1", "32", "64") for form in ("JSON", "binary")]
+    assert [(row[1], row[2]) for row in best] == columns
+    assert [row[4] for row in best] == ["FastAPI, tutorial", "–"] * 3
+    assert [row[2] for row in rates] == ["JSON", "binary"]
+    servers = {(row[2], row[4]) for row in every}
+    ours = {("foldserve", form) for form in ("JSON", "binary")}
+    others = {("FastAPI", "JSON"), ("uvicorn", "JSON"), ("uvicorn", "binary")}
+    assert servers == ours | others | {("ONNX Runtime alone", "–")}
+    assert all(float(row[5]) > 0 and row[-1] == "0" for row in every)
+    assert all(row[-1] == "0" for row in rates)
 
 
 def test_reloads_are_compared() -> None:

@@ -1,5 +1,7 @@
 """The page on the shipped bundles: what it shows, and that it shows what the API answers."""
 
+import re
+
 import httpx
 import numpy as np
 import pytest
@@ -68,6 +70,8 @@ def test_a_drawn_digit_is_recognized_and_every_layer_answers(
         for index, name in enumerate(layers):
             expect(lane.nth(index)).to_contain_text(f"{name}: ")
         expect(page.locator("#try .like")).to_contain_text("Like the images of the baseline")
+        heard = page.locator("#try [aria-live]")
+        expect(heard).to_have_text(re.compile(r"^7, >?\d+.*%\. ● Like the images of the baseline"))
         page.get_by_role("button", name="Clear").click()
         expect(answers).to_have_count(0)
         draw(page, [(0.05 + 0.9 * (i % 2), 0.05 + i / 20) for i in range(19)])  # no digit at all
@@ -97,6 +101,7 @@ def test_shifted_traffic_appears_by_itself(
         fresh.post(f"{MNIST}/drift/reset").raise_for_status()
         post(fresh, "mnist-cnn", digits[:100], _invert)
         _verdict(page, "Drift")
+        expect(page).to_have_title("▲ Drift · mnist-cnn · foldserve")
         expect(page.locator("#verdict .cause")).to_contain_text("the images are inverted")
         drift = fresh.get(f"{MNIST}/drift").json()
         expect(page.locator("#strip .cell.alarm")).to_have_count(

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service.api import drift_schemas as schemas
 from service.app import create_app
 from service.bundle import open_bundle
 from service.drift.baseline import Baseline
@@ -106,6 +107,7 @@ def test_an_unlike_image_is_said_to_be_one_and_answers_are_those_of_predict(
 ) -> None:
     row = images(1, 7, shift=6.0)
     answer = _inspect(client, row)
+    schemas.Inspection.model_validate(answer)
     assert answer["outlier"] is True
     assert answer["unlikeness"] > answer["unlikeness_limit"]
     assert [layer["name"] for layer in answer["layers"]] == LAYERS
@@ -126,6 +128,7 @@ def test_inspecting_is_not_traffic(client: httpx.Client) -> None:
 
 def test_the_layer_that_is_not_finite_is_named(client: httpx.Client) -> None:
     answer = _inspect(client, np.full((1, 3, 8, 8), 1e38, np.float32))
+    schemas.Inspection.model_validate(answer)
     assert answer["first_nonfinite"] == LAYERS[0]
     assert answer["outlier"] is True
     assert answer["unlikeness"] is None
@@ -171,6 +174,8 @@ def test_one_layer_has_all_its_channels(client: httpx.Client, baseline: Baseline
     _ask(client, "predict", images(40, 2, shift=1.0))
     whole = _drift(client, 43)
     found = client.get(layer, params={"window": 1000}).json()
+    for answer in (empty, few, found):
+        schemas.DriftOfLayer.model_validate(answer)
     assert found["scores"] == whole["layers"][1]
     for top in found["scores"]["top_channels"]:
         for field in ("mean", "std", "baseline_mean", "baseline_std", "contribution"):
@@ -193,6 +198,7 @@ def test_the_history_has_every_window(client: httpx.Client) -> None:
     _ask(client, "predict", images(20, 2, shift=1.5))
     whole = _drift(client, 40)
     history = client.get(f"{ROUTE}/drift/history").json()
+    schemas.DriftHistory.model_validate(history)
     assert (history["step_s"], history["steps"]) == (1, 12)
     windows = history["windows"]
     assert [layer["name"] for layer in history["layers"]] == LAYERS

@@ -140,8 +140,8 @@ def _worst(
     for layer in baseline.layers:
         means, squares = rows.means[layer.name], rows.squares[layer.name]
         half = _measure_layer(layer.name, means[known], squares[known], layer.scale)
-        windows = (_window_means(held.astype(np.float64), chosen) for held in (means, squares))
-        mean, variance = shifts(half, *windows, f).significances()
+        m, q = (_window_means(held.astype(np.float64), chosen) for held in (means, squares))
+        mean, variance = shifts(half, m, q, f).significances()
         limits = thresholds(half, test)
         worst = np.maximum(worst, np.maximum(mean / limits[0], variance / limits[1]))
     return worst

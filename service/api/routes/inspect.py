@@ -1,6 +1,7 @@
 """What one input does to every layer."""
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from service.api import drift_schemas as schemas
 from service.api.dependencies import Context, context_of, json_response
+from service.api.nonfinite import Nonfinite
 from service.api.predictions import PREDICTION_BODY, predictions_of, read_rows
 from service.api.routing import RUN_ERRORS, add_model_route, documented, watch_of
 from service.errors import InvalidRequest, QueueFull
@@ -32,18 +34,20 @@ async def inspect(request: Request, model: Model) -> Response:
     inputs, top_k = await read_rows(request, model)
     if (rows := len(next(iter(inputs.values())))) != 1:
         raise InvalidRequest(f"request body: expected one input to inspect, got {rows}")
-    outputs = await model.predict(inputs, watched=False)
+    outputs = await model.predict(inputs, traffic=False)
+    found = await _inspected(context_of(request), watch, inputs)
+    nonfinite = Nonfinite(0, found["first_nonfinite"])
     return json_response(
         {
             "model_name": model.name,
             "model_version": str(model.version),
-            "predictions": predictions_of(model, outputs, top_k),
-            **await _inspected(context_of(request), watch, inputs),
+            "predictions": predictions_of(model, outputs, top_k, nonfinite),
+            **found,
         }
     )
 
 
-async def _inspected(context: Context, watch: Watch, inputs: dict[str, Array]) -> dict[str, object]:
+async def _inspected(context: Context, watch: Watch, inputs: dict[str, Array]) -> dict[str, Any]:
     if not watch.inspections.acquire(blocking=False):
         raise QueueFull(
             f"expected at most {MOST_INSPECTIONS} inputs to be inspected at once", _RETRY_AFTER_S

@@ -36,6 +36,9 @@ def test_every_route_is_there(schema: dict[str, Any]) -> None:
     assert {(path, method) for path, method, _ in operations(schema)} == routed
 
 
+OTHER_FORMS = {"metrics": "text/plain", "recording": "application/octet-stream"}
+
+
 def test_every_route_is_described(schema: dict[str, Any]) -> None:
     for path, method, operation in operations(schema):
         place = f"{method} {path}"
@@ -44,11 +47,11 @@ def test_every_route_is_described(schema: dict[str, Any]) -> None:
         assert operation["tags"], place
         named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
         assert named == set(re.findall(r"\{(\w+)\}", path)), place
-        takes_body = method == "post" and not path.endswith("/drift/reset")
+        takes_body = method == "post" and not path.endswith("/reset")
         assert takes_body == ("requestBody" in operation), place
         for status, response in operation["responses"].items():
-            if (path, status) == ("/metrics", "200"):
-                assert list(response["content"]) == ["text/plain"]
+            if status == "200" and (form := OTHER_FORMS.get(path.rpartition("/")[2])):
+                assert list(response["content"]) == [form]
                 continue
             content = response["content"]["application/json"]["schema"]
             expected = {"$ref": "#/components/schemas/Error"}

@@ -99,10 +99,13 @@ async function observe() {
   views.traffic.show(`${name}/${version}`, stats.data?.model_stats[0], Date.now() / 1000);
 }
 
-/** While no layer is chosen, the one that has moved most is shown, as of the last change of verdict. */
+/** While no layer is chosen, the one that has moved most is shown: as of the last change of verdict,
+ * or since another has moved twice as far. */
 function follow(drift) {
-  if (!drift?.layers.length || drift.verdict === auto.verdict) return;
+  if (!drift?.layers.length) return;
+  const shown = drift.layers.find((one) => one.name === auto.name);
   const most = drift.layers.reduce((a, b) => (effect(b) > effect(a) ? b : a));
+  if (drift.verdict === auto.verdict && shown && effect(most) < 2 * effect(shown)) return;
   if (!chosen.layer && most.name !== auto.name) running.again = true;
   auto = { name: most.name, verdict: drift.verdict };
 }
@@ -269,11 +272,15 @@ document.addEventListener("visibilitychange", look);
 function remembered() {
   try {
     const [name, version, layer] = location.hash.slice(1).split("/").map(decodeURIComponent);
-    if (name && version) Object.assign(chosen, { name, version, layer: layer ?? null });
+    if (name && version) change({ name, version, layer: layer ?? null });
   } catch {
     // an address that nobody made
   }
 }
 
+window.addEventListener("hashchange", () => {
+  remembered();
+  look();
+});
 remembered();
 look();

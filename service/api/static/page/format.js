@@ -26,9 +26,13 @@ export function figure(value, digits = 3) {
 export const cell = (value) =>
   value !== null && value !== undefined && Math.abs(value) < 5e-4 ? "0.000" : figure(value);
 
-/** 0.123 → 12.3 % */
-export const percent = (share) =>
-  share === null ? "–" : `${(100 * share).toFixed(share < 0.9995 && share > 0 ? 1 : 0)} %`;
+/** 0.123 → 12.3%; what is nearly nothing, or nearly all, is not rounded to it. */
+export function percent(share) {
+  if (share === null || share === undefined) return "–";
+  if (share === 0 || share === 1) return `${100 * share}%`;
+  if (share < 5e-4) return "<0.1%";
+  return share >= 0.9995 ? ">99.9%" : `${(100 * share).toFixed(1)}%`;
+}
 
 /** 300 → 5 min */
 export function duration(value) {

@@ -16,6 +16,16 @@ export function showInspection(place, answer, { layer, labels, note }) {
     ...(answer.layers ? response(answer, layer) : [h("p", { class: "note" }, note)]));
 }
 
+/** The answer in a sentence, for those who hear the page. */
+export function inShort(answer, labels) {
+  if (!answer) return "";
+  const best = labels ? answer.predictions[0][0] : null;
+  const name = best ? `${best.label ?? best.index ?? "no number"}, ${percent(best.probability)}. ` : "Answered. ";
+  return name + (answer.layers ? summary(answer, farthest(answer.layers)) : "");
+}
+
+const farthest = (layers) => [...layers].sort((a, b) => share(b) - share(a))[0];
+
 function predictions(found, labels) {
   if (labels) {
     const list = h("ol", { class: "answers" }, ...found.map(ranked));
@@ -39,14 +49,14 @@ function ranked({ label, index, probability }) {
 }
 
 function response(answer, chosen) {
-  const worst = [...answer.layers].sort((a, b) => share(b) - share(a))[0];
+  const worst = farthest(answer.layers);
   const one = answer.layers.find((each) => each.name === chosen) ?? worst;
   return [
     h("h4", {}, "What it does to every layer"),
     h("p", { class: answer.outlier ? "unlike" : "like" }, summary(answer, worst)),
     lane(answer.layers, one.name),
     h("p", { class: "note" }, answer.baseline.kind === "measured"
-      ? "Height: distance of its channel means from the baseline's, in units of what 99.9 % of the baseline's images stay below: the line."
+      ? "Height: distance of its channel means from the baseline's, in units of what 99.9% of the baseline's images stay below: the line."
       : "Height: distance of its channel means from what the parameters lead to expect; without reference images there is no limit."),
     h("h4", {}, `Channels that respond most in ${one.name}`),
     h("table", { class: "responders" },

@@ -3,7 +3,7 @@
 import { place, tryTo } from "./api.js";
 import { h, replace, say } from "./dom.js";
 import { sentence } from "./format.js";
-import { showInspection } from "./inspection.js";
+import { inShort, showInspection } from "./inspection.js";
 import { drawingPad } from "./pad.js";
 
 const LARGEST_PAD = 64; // pixels of an input that is drawn
@@ -22,8 +22,9 @@ export function tryView(section, onError) {
     h("label", { for: "file", class: "button" }, "Choose a picture"), file, clear);
   const drop = h("div", { class: "drop" }, pad.canvas, preview, tools);
   const problem = h("p", { class: "problem", role: "alert" });
-  const result = h("div", { class: "result", "aria-live": "polite" });
-  section.append(h("h3", { id: "try-title" }, "Try it"), note, drop, problem, result);
+  const result = h("div", { class: "result" });
+  const heard = h("p", { class: "unseen", "aria-live": "polite" });
+  section.append(h("h3", { id: "try-title" }, "Try it"), note, drop, problem, heard, result);
 
   let model = null; // {name, version, preprocessing, labels}
   let layer = null;
@@ -98,6 +99,7 @@ export function tryView(section, onError) {
 
   function render() {
     showInspection(result, answer, { layer, labels: model?.labels, note: said });
+    say(heard, inShort(answer, model?.labels));
     clear.disabled = pad.isEmpty() && !chosen;
   }
 

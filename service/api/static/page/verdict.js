@@ -38,6 +38,7 @@ export function verdictView(section, onWindow) {
       if (!drift) {
         say(mark, MARKS.insufficient);
         say(word, problem ? "Not watched" : "…");
+        document.title = `${model.name} · foldserve`;
         say(words, problem ? sentence(problem) : "");
         cause.hidden = true;
         replace(facts);
@@ -45,6 +46,7 @@ export function verdictView(section, onWindow) {
       }
       say(mark, MARKS[drift.verdict]);
       say(word, WORDS[drift.verdict]);
+      document.title = `${MARKS[drift.verdict]} ${WORDS[drift.verdict]} · ${model.name} · foldserve`;
       say(words, diagnosis(drift));
       replace(cause, drift.likely_cause
         ? [h("strong", {}, "Likely cause: "), sentence(drift.likely_cause).replace(/^./, (c) => c.toLowerCase())]
