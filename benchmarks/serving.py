@@ -11,14 +11,16 @@ machine that does nothing else.
 """
 
 import argparse
+import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from http.client import HTTPConnection
@@ -35,33 +37,51 @@ from serving_peers import OURS, PEERS, Peer  # noqa: E402
 
 from service.threads import available_cpus  # noqa: E402
 
-_START_S = 90
+_START_S, _WAKING_S = 90, 0.2
 _RATE = 500
 _SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server that listens."""
+    """A server that listens, in a group of processes of its own."""
 
     peer: Peer
     port: int
+    group: int
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Servers sleep while others are measured: some are busy even when nobody asks."""
+        os.killpg(self.group, signal.SIGCONT)
+        time.sleep(_WAKING_S)
+        try:
+            yield
+        finally:
+            os.killpg(self.group, signal.SIGSTOP)
 
 
 @contextmanager
-def served(command: list[str], port: int) -> Iterator[bool]:
-    """The server of a command; False when it does not come up."""
+def served(peer: Peer, command: list[str], port: int) -> Iterator[Target | None]:
+    """The server of a command, asleep; None when it does not come up."""
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
-        yield _up(process, port)
+        up = _up(process, port)
+        os.killpg(process.pid, signal.SIGSTOP)
+        yield Target(peer, port, process.pid) if up else None
     finally:
-        process.terminate()
-        try:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)
+            process.terminate()
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        with suppress(ProcessLookupError):  # what it has left behind
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _up(process: subprocess.Popen[bytes], port: int) -> bool:
@@ -90,8 +110,8 @@ def all_served(
             port = arguments.port + number
             python = sys.executable if peer is OURS else arguments.python
             command = peer.command(python, folder / f"{network.name}.onnx", port)
-            if stack.enter_context(served(command, port)):
-                targets.append(Target(peer, port))
+            if target := stack.enter_context(served(peer, command, port)):
+                targets.append(target)
             else:
                 print(f"{peer.name} ({peer.setting}): did not start, left out", file=sys.stderr)
         yield targets
@@ -109,7 +129,8 @@ def measure(
             for target in targets:
                 for form in target.peer.forms:
                     request = request_to(folder, network, target, form)
-                    result = closed_loop(request, clients, arguments.seconds)
+                    with target.awake():
+                        result = closed_loop(request, clients, arguments.seconds)
                     found[table.Column(clients, form), target.peer].append(result)
             for parallel in (False, True):
                 rate = bare(file, network.row, parallel, threads, arguments.seconds)
@@ -134,7 +155,8 @@ def at_a_rate(
         request = request_to(folder, network, target, form)
         log = folder / "rate.log"
         seconds = 2 * arguments.seconds
-        results = [open_loop(request, _RATE, seconds, log) for _ in range(arguments.rounds)]
+        with target.awake():
+            results = [open_loop(request, _RATE, seconds, log) for _ in range(arguments.rounds)]
         rows.append(table.rate_row(network.name, _RATE, form, results))
     return rows
 
@@ -145,7 +167,9 @@ def sweep(folder: Path, network: Network, targets: list[Target], seconds: int) -
     for clients in _SWEEP:
         for target in targets:
             for form in target.peer.forms:
-                result = closed_loop(request_to(folder, network, target, form), clients, seconds)
+                request = request_to(folder, network, target, form)
+                with target.awake():
+                    result = closed_loop(request, clients, seconds)
                 found[table.Column(clients, form), target.peer].append(result)
     return found
 
