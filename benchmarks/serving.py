@@ -58,6 +58,11 @@ class Target:
         try:
             yield
         finally:
+            self.sleep()
+
+    def sleep(self) -> None:
+        """Stops its processes."""
+        if self.peer.sleeps:
             os.killpg(self.group, signal.SIGSTOP)
 
 
@@ -72,9 +77,10 @@ def served(peer: Peer, command: list[str], port: int) -> Iterator[Target | None]
         start_new_session=True,
     )
     try:
-        up = _up(process, port)
-        os.killpg(process.pid, signal.SIGSTOP)
-        yield Target(peer, port, process.pid) if up else None
+        target = Target(peer, port, process.pid) if _up(process, port) else None
+        if target is not None:
+            target.sleep()
+        yield target
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGCONT)

@@ -17,6 +17,7 @@ class Peer:
     path: str
     forms: dict[str, str]
     arguments: tuple[str, ...] = ()
+    sleeps: bool = True  # whether it survives being stopped for minutes
 
     def command(self, python: str, network: Path, port: int) -> list[str]:
         """What starts it; ours finds its bundles beside the network."""
@@ -31,7 +32,9 @@ def _mosec(form: str, workers: int, batch: int) -> Peer:
     kind, short = ("plain", "json") if form == "JSON" else ("raw", "binary")
     arguments = (short, str(workers), str(batch))
     setting = _setting(workers, batch)
-    return Peer("mosec", setting, "serving_mosec.py", "/inference", {form: kind}, arguments)
+    return Peer(
+        "mosec", setting, "serving_mosec.py", "/inference", {form: kind}, arguments, sleeps=False
+    )
 
 
 def _litserve(workers: int, batch: int) -> Peer:
@@ -43,7 +46,7 @@ def _litserve(workers: int, batch: int) -> Peer:
 
 def _triton(instances: int) -> Peer:
     arguments, setting = (str(instances),), _setting(instances, 64)
-    return Peer("Triton", setting, "serving_triton.py", V2, _BOTH, arguments)
+    return Peer("Triton", setting, "serving_triton.py", V2, _BOTH, arguments, sleeps=False)
 
 
 def _setting(workers: int, batch: int) -> str:
@@ -56,7 +59,6 @@ PEERS = (
     Peer("FastAPI", "tutorial", "serving_fastapi.py", "/predict", {"JSON": "plain"}),
     _litserve(1, 32),
     *(_mosec(form, *how) for form in ("JSON", "binary") for how in ((1, 1), (1, 32), (2, 1))),
-    _triton(1),
     _triton(2),
     Peer(
         "uvicorn", "answers nothing", "serving_nothing.py", "/", {"JSON": "plain", "binary": "raw"}
