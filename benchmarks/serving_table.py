@@ -107,22 +107,29 @@ def plot(found: Found, network: str, file: Path) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import ScalarFormatter
 
+    names = list(dict.fromkeys(peer.name for _, peer in found))
+    colours = {name: f"C{number}" for number, name in enumerate(names)}
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 7), sharex=True, sharey="row")
     for number, form in enumerate(("JSON", "binary")):
-        for name in dict.fromkeys(peer.name for (column, peer) in found if column.form == form):
+        for name in names:
             curve = _best_curve(found, form, name)
-            style = {"linewidth": 2.5, "zorder": 3} if name == OURS.name else {"linewidth": 1.2}
+            style = {"color": colours[name], "linewidth": 2.5 if name == OURS.name else 1.2}
+            if name in _NO_RIVAL:
+                style |= {"color": "grey", "linestyle": ":"}
+            label = f"{name}, answering nothing" if name in _NO_RIVAL else name
             clients = [column.clients for column in curve]
             rates = [result.per_s for result in curve.values()]
             p99 = [result.p99_ms for result in curve.values()]
             for axis, values in zip(axes[:, number], (rates, p99), strict=True):
-                axis.plot(clients, values, marker="o", markersize=3, label=name, **style)
+                axis.plot(clients, values, marker="o", markersize=3, label=label, **style)
         axes[0, number].set_title(f"{network}, {form}")
         axes[1, number].set_xlabel("clients")
     axes[0, 0].set_ylabel("requests/s")
     axes[1, 0].set_ylabel("p99, ms")
     axes[0, 0].set_xscale("log", base=2)
+    axes[0, 0].xaxis.set_major_formatter(ScalarFormatter())
     for axis in axes.flat:
         axis.set_yscale("log")
         axis.grid(alpha=0.3)

@@ -22,9 +22,17 @@ import uvicorn
 
 # A client may have sent its next request before it could know that this was the last answer.
 _LINGER_S = 0.5
+_HANDSHAKE_S = 0.1  # a connection whose beginning was answered is in the queue after so long
 _TICK_S = 0.02
 # Linux, socket(7) and asm-generic/socket.h.
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER, _BPF_RETURN = 26, 27, 0x06
+_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
+# Linux, filter.rst: drops what has SYN among its flags, byte 13 of TCP's header; passes the rest.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load a byte
+    (0x45, 0, 1, 0x02),  # is the bit set
+    (0x06, 0, 0, 0),  # return: nothing of the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # return: all of it
+)
 _CLOSE = (b"connection", b"close")
 
 
@@ -72,7 +80,10 @@ class Server(uvicorn.Server):
         for sock in sockets or []:
             held_off = hold_off_connections(sock)
             until = math.inf if held_off else time.monotonic() + _LINGER_S
-            while _has_connections(sock) and self._goes_on(until):  # noqa: ASYNC110 (the kernel's)
+            empty_at = time.monotonic() + _HANDSHAKE_S
+            while time.monotonic() < empty_at and self._goes_on(until):
+                if _has_connections(sock):
+                    empty_at = time.monotonic() + _HANDSHAKE_S
                 await asyncio.sleep(_TICK_S)
         for server in self.servers:
             server.close()
@@ -90,18 +101,18 @@ class Server(uvicorn.Server):
 
 
 def hold_off_connections(sock: socket.socket) -> bool:
-    """Has the kernel drop what would begin a connection; those that are in the queue stay.
+    """Has the kernel drop what would begin a connection; those that have begun stay.
 
     To close a listening socket resets the connections in its queue, whose clients may have sent a
-    request already. A filter that drops every packet lets the queue be emptied first; a client
-    that is held off tries again, and is then refused. Whether it was done: some sandboxes of
-    containers do not allow it.
+    request already. A filter lets the queue be emptied first. It drops nothing but SYN: a client
+    that has had its SYN answered believes to be connected, and sends. Who is held off tries again,
+    and is then refused. Whether it was done: some sandboxes of containers do not allow it.
     """
     if sys.platform != "linux":
         return False
-    instruction = struct.pack("HBBI", _BPF_RETURN, 0, 0, 0)  # 0 bytes of each packet pass
-    buffer = ctypes.create_string_buffer(instruction)
-    program = struct.pack("HP", 1, ctypes.addressof(buffer))
+    instructions = b"".join(struct.pack("HBBI", *one) for one in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:

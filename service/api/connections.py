@@ -35,6 +35,10 @@ class ConnectionLimits:
     send_timeout_s: float  # during which a client must take something of its answer
 
 
+def _nothing() -> None:
+    pass
+
+
 class Door(Protocol):
     """A way for some requests past the application; `takes` says of which, by their head."""
 
@@ -182,6 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+        cycle.on_response = _nothing  # which held the connection, as uvicorn has it
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn says to bytes that are not HTTP."""
