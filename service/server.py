@@ -1,8 +1,8 @@
 """The HTTP server of one process: uvicorn, and how it stops without losing an answer.
 
-On SIGTERM the service is not ready at once, goes on serving for the drain delay, and says
-`Connection: close` in every answer, so that clients leave by themselves. Then it takes no new
-connections, lets those that are open send one last request, and finishes what is in flight.
+On SIGTERM the service is not ready at once, and goes on serving for the drain delay. Then it takes
+no new connections, lets those that are open send one last request, answers it with
+`Connection: close`, and finishes what is in flight.
 """
 
 import asyncio
@@ -55,7 +55,6 @@ class Server(uvicorn.Server):
             return
         delay_s = 0.0 if sig == signal.SIGINT else self._drain_delay_s  # nobody waits for Ctrl-C
         self._exit_at = time.monotonic() + delay_s
-        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         if not self.started:
             self.should_exit = True
         self._on_stop()
@@ -63,11 +62,7 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; uvicorn writes the headers anew in some of them."""
         over = await super().on_tick(counter)
-        if self._exit_at is None:
-            return over
-        if _CLOSE not in self.server_state.default_headers:
-            self.server_state.default_headers.append(_CLOSE)
-        return over or time.monotonic() >= self._exit_at
+        return over or (self._exit_at is not None and time.monotonic() >= self._exit_at)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Opens the door, which a predecessor on the same sockets may have shut."""
@@ -87,6 +82,8 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(_TICK_S)
         for server in self.servers:
             server.close()
+        # Not before: who is told to leave comes back at once, and would stand in the door.
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
         until = time.monotonic() + _LINGER_S
         while self._open and self._goes_on(until):  # noqa: ASYNC110 (uvicorn has no event)
             await asyncio.sleep(_TICK_S)
