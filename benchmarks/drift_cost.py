@@ -22,13 +22,11 @@ from statistics import median
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
 
-import torch  # noqa: E402
-from serving import Measured, Target, _up, load  # noqa: E402
-from serving_networks import NETWORKS, Network, _write_requests  # noqa: E402
+from serving import answers  # noqa: E402
+from serving_load import Measured, Request, closed_loop  # noqa: E402
+from serving_networks import Network, write_networks  # noqa: E402
 
 from service.threads import available_cpus  # noqa: E402
-from training.bundle import Description, write_bundle  # noqa: E402
-from training.export import Signature, export  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = {"off": "0", "on": "16"}
@@ -44,35 +42,27 @@ def served(models: Path, port: int, sample: str) -> Iterator[None]:
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
     try:
-        assert _up(process, port), "the server did not start"
+        assert answers(process, port), "the server did not start"
         yield
     finally:
         process.terminate()
         process.wait(30)
 
 
-def write(folder: Path, network: Network) -> Path:
-    """A bundle whose layers are watched, and requests for it; the folder of models."""
-    example = torch.zeros(1, *network.row)
-    model = export(network.module(), example, Signature("x", "y"))
-    _write_requests(folder, network)
-    models = folder / "models"
-    write_bundle(model, Description(network.name), models, force=True)  # weights are not trained
-    return models
-
-
 def measure(folder: Path, network: Network, arguments: argparse.Namespace) -> None:
     """Prints the rows of one network."""
-    models = write(folder, network)
+    models = folder / "models"
     found: dict[tuple[int, str], list[Measured]] = defaultdict(list)
     clients = (network.clients[0], network.clients[-1])
-    target = Target("foldserve", arguments.port, "/v2/models/{model}/infer", {})
+    url = f"http://127.0.0.1:{arguments.port}/v2/models/{network.name}/infer"
+    files = [folder / f"{network.name}.bin{end}" for end in (".lua", "")]
+    request = Request(url, *files, network.headers(folder, "bin"))
     for number in range(arguments.rounds):
         for state in sorted(SAMPLES, reverse=bool(number % 2)):
             with served(models, arguments.port, SAMPLES[state]):
-                load(folder, network, target, "bin", clients[-1], min(WARM_S, arguments.seconds))
+                closed_loop(request, clients[-1], min(WARM_S, arguments.seconds))
                 for count in clients:
-                    result = load(folder, network, target, "bin", count, arguments.seconds)
+                    result = closed_loop(request, count, arguments.seconds)
                     found[count, state].append(result)
     for count in clients:
         off, on = found[count, "off"], found[count, "on"]
@@ -112,9 +102,8 @@ def main() -> None:
     )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     with tempfile.TemporaryDirectory() as made:
-        for network in NETWORKS:
-            if network.name in arguments.networks.split(","):
-                measure(Path(made), network, arguments)
+        for network in write_networks(Path(made), set(arguments.networks.split(","))):
+            measure(Path(made), network, arguments)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def served(peer: Peer, command: list[str], port: int) -> Iterator[Target | None]
         start_new_session=True,
     )
     try:
-        target = Target(peer, port, process.pid) if _up(process, port) else None
+        target = Target(peer, port, process.pid) if answers(process, port) else None
         if target is not None:
             target.sleep()
         yield target
@@ -90,7 +90,8 @@ def served(peer: Peer, command: list[str], port: int) -> Iterator[Target | None]
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _up(process: subprocess.Popen[bytes], port: int) -> bool:
+def answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until a server does; False when it ends, or takes too long."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:

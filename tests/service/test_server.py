@@ -39,6 +39,7 @@ def test_not_ready_at_once_and_served_during_the_delay(tmp_path: Path) -> None:
     answer = connection.getresponse()
     answer.read()
     assert (answer.status, answer.headers["connection"]) == (200, None)
+    connection.close()
     _, errors = server.process.communicate(timeout=DEADLINE_S)
     assert server.process.returncode == 0, errors
     assert time.monotonic() - began > 1.4

@@ -163,7 +163,12 @@ def test_what_is_logged_is_changed_in_all_workers_and_their_successors(server: S
         for _ in range(40):  # each on a connection of its own; 40 fair coins: P < 1e-11
             server.status(f"/{name}")
 
-    visit("before")
+    def both_answer() -> bool:
+        visit("before")
+        metrics = httpx.get(f"http://{server.address}/metrics", timeout=30).text
+        return len(set(re.findall(r'responses_total\{status="404",worker="(\d)"', metrics))) == 2
+
+    poll(both_answer, "both workers to answer")
     change(log_info=False)
     assert not any(log_info(url))
     visit("silent")
