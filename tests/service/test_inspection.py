@@ -17,11 +17,10 @@ from service.drift.inspection import describe_image
 from service.drift.reading import read_baseline
 from service.settings import Settings
 from service.watch import MOST_INSPECTIONS
-from tests.servers import poll, serving, start
+from tests.servers import serving, start
 from tests.service.bundles import write_bundle
-from tests.service.watched import LAYERS, NAME, images, write_watched
+from tests.service.watched import LAYERS, NAME, ROUTE, drift_of, images, write_watched
 
-ROUTE = f"/v2/models/{NAME}"
 Images = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -58,17 +57,6 @@ def _inspect(client: httpx.Client, rows: Images) -> dict[str, Any]:
     assert done.status_code == 200, done.text
     answer: dict[str, Any] = done.json()
     return answer
-
-
-def _drift(client: httpx.Client, rows: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def enough() -> bool:
-        found.update(client.get(f"{ROUTE}/drift").json())
-        return bool(found["n"] >= rows)
-
-    poll(enough, f"{rows} watched rows")
-    return found
 
 
 def test_distances_are_those_of_the_formula(baseline: Baseline) -> None:
@@ -121,9 +109,9 @@ def test_inspecting_is_not_traffic(client: httpx.Client) -> None:
     for seed in range(5):
         _inspect(client, images(1, seed))
     _ask(client, "predict", images(3, 1))
-    assert _drift(client, 3)["n"] == 3
+    assert drift_of(client, 3)["n"] == 3
     time.sleep(0.2)
-    assert _drift(client, 3)["n"] == 3
+    assert drift_of(client, 3)["n"] == 3
 
 
 def test_the_layer_that_is_not_finite_is_named(client: httpx.Client) -> None:
@@ -166,13 +154,13 @@ def test_one_layer_has_all_its_channels(client: httpx.Client, baseline: Baseline
     assert empty["channels"]["mean"] is None
     np.testing.assert_allclose(empty["channels"]["baseline_mean"], baseline.layers[1].mean)
     _ask(client, "predict", images(3, 1))
-    _drift(client, 3)
+    drift_of(client, 3)
     few = client.get(layer).json()
     assert (few["n"], few["scores"]) == (3, None)
     assert few["channels"]["contribution"] is None
     assert len(few["channels"]["mean"]) == 8
     _ask(client, "predict", images(40, 2, shift=1.0))
-    whole = _drift(client, 43)
+    whole = drift_of(client, 43)
     found = client.get(layer, params={"window": 1000}).json()
     for answer in (empty, few, found):
         schemas.DriftOfLayer.model_validate(answer)
@@ -193,10 +181,10 @@ def test_the_history_has_every_window(client: httpx.Client) -> None:
     client.post(f"{ROUTE}/drift/reset")
     assert client.get(f"{ROUTE}/drift/history").json()["windows"] == []
     _ask(client, "predict", images(20, 1))
-    _drift(client, 20)
+    drift_of(client, 20)
     time.sleep(1.1)
     _ask(client, "predict", images(20, 2, shift=1.5))
-    whole = _drift(client, 40)
+    whole = drift_of(client, 40)
     history = client.get(f"{ROUTE}/drift/history").json()
     schemas.DriftHistory.model_validate(history)
     assert (history["step_s"], history["steps"]) == (1, 12)
@@ -225,7 +213,7 @@ def test_the_history_is_that_of_all_workers(models: Path) -> None:
             with httpx.Client(base_url=f"http://{server.address}") as client:
                 _ask(client, "predict", images(5, seed))
         with httpx.Client(base_url=f"http://{server.address}") as client:
-            assert _drift(client, 60)["n"] == 60
+            assert drift_of(client, 60)["n"] == 60
             windows = client.get(f"{ROUTE}/drift/history").json()["windows"]
             assert sum(window["n"] for window in windows) == 60
             assert len({window["started"] for window in windows}) == len(windows)

@@ -14,10 +14,9 @@ from service.bundle import open_bundle
 from service.settings import Settings
 from service.watch import Watch, Watcher, WatchLimits
 from tests.servers import poll, serving, start
-from tests.service.watched import CHANNELS, LAYERS, NAME, images, write_watched
+from tests.service.watched import CHANNELS, LAYERS, ROUTE, drift_of, images, write_watched
 
 EAGER = WatchLimits(sample=1, budget=1.0)
-ROUTE = f"/v2/models/{NAME}"
 
 
 @pytest.fixture(scope="session")
@@ -149,24 +148,13 @@ def _infer(client: httpx.Client, rows: np.ndarray[Any, np.dtype[np.float32]]) ->
     return scores
 
 
-def _drift(client: httpx.Client, rows: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def enough() -> bool:
-        found.update(client.get(f"{ROUTE}/drift").json())
-        return bool(found["n"] >= rows)
-
-    poll(enough, f"{rows} watched rows")
-    return found
-
-
 def test_a_verdict_and_a_reset_over_http(client: httpx.Client) -> None:
     assert client.post(f"{ROUTE}/drift/reset").status_code == 200
     empty = client.get(f"{ROUTE}/drift").json()
     assert (empty["verdict"], empty["n"], empty["layers"]) == ("insufficient", 0, [])
     for seed in range(5):
         _infer(client, images(20, 100 + seed))
-    clean = _drift(client, 100)
+    clean = drift_of(client, 100)
     assert clean["verdict"] in ("ok", "watch")
     assert [layer["name"] for layer in clean["layers"]] == LAYERS
     assert clean["baseline"] == {"kind": "measured", "images": 1500}
@@ -174,7 +162,7 @@ def test_a_verdict_and_a_reset_over_http(client: httpx.Client) -> None:
     client.post(f"{ROUTE}/drift/reset")
     for seed in range(5):
         _infer(client, images(20, 200 + seed, shift=1.0))
-    moved = _drift(client, 100)
+    moved = drift_of(client, 100)
     assert moved["verdict"] == "drift"
     assert any(layer["alarm"] for layer in moved["layers"])
     top = moved["layers"][0]["top_channels"][0]
@@ -192,13 +180,13 @@ def test_a_layer_has_its_baseline(client: httpx.Client, folder: Path) -> None:
 def test_inputs_that_are_255_times_too_large_are_named(client: httpx.Client) -> None:
     client.post(f"{ROUTE}/drift/reset")
     _infer(client, images(30, 1, gain=255.0))
-    assert "255 times too large" in _drift(client, 30)["likely_cause"]
+    assert "255 times too large" in drift_of(client, 30)["likely_cause"]
 
 
 def test_one_window_of_several(client: httpx.Client) -> None:
     client.post(f"{ROUTE}/drift/reset")
     _infer(client, images(10, 1))
-    _drift(client, 10)
+    drift_of(client, 10)
     assert client.get(f"{ROUTE}/drift", params={"window": 60}).json()["n"] == 10
     for text in ("abc", "0", "-1", "nan", "inf"):
         done = client.get(f"{ROUTE}/drift", params={"window": text})
@@ -234,7 +222,7 @@ def test_any_worker_answers_for_all(folder: Path) -> None:
             with httpx.Client(base_url=f"http://{server.address}") as client:
                 _infer(client, images(5, seed))
         with httpx.Client(base_url=f"http://{server.address}") as client:
-            assert _drift(client, 60)["n"] == 60
+            assert drift_of(client, 60)["n"] == 60
             client.post(f"{ROUTE}/drift/reset")
             assert client.get(f"{ROUTE}/drift").json()["n"] == 0
     finally:

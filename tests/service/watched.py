@@ -1,15 +1,19 @@
 """A bundle with a baseline, made by the toolkit from a small network with hostile statistics."""
 
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.graphs import Builder
+from tests.servers import poll
 from training.baseline import Reference
 from training.bundle import Description, write_bundle
 
 NAME, CHANNELS, SIZE = "watched", 3, 8
+ROUTE = f"/v2/models/{NAME}"
 LAYERS = ["first", "second", "third"]
 Rows = NDArray[np.float32]
 
@@ -41,3 +45,15 @@ def write_watched(models: Path, measured: bool = True) -> Path:
     model = builder.model({"image": ["N", CHANNELS, SIZE, SIZE]}, ["scores"])
     reference = Reference({"image": images(1500, 0)}, "drawn images") if measured else None
     return write_bundle(model, Description(NAME), models, reference=reference).folder
+
+
+def drift_of(client: httpx.Client, rows: int) -> dict[str, Any]:
+    """The drift of the watched model, once so many rows have been seen."""
+    found: dict[str, Any] = {}
+
+    def enough() -> bool:
+        found.update(client.get(f"{ROUTE}/drift").json())
+        return bool(found["n"] >= rows)
+
+    poll(enough, f"{rows} watched rows")
+    return found
