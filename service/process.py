@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from service.api.connections import ConnectionLimits
+    from service.api.bounds import ConnectionLimits
     from service.peers import Peers
     from service.settings import Settings
 
@@ -109,7 +109,7 @@ def application(settings: "Settings", peers: "Peers") -> "FastAPI":
 
 
 def _connection_limits(settings: "Settings") -> "ConnectionLimits":
-    from service.api.connections import ConnectionLimits
+    from service.api.bounds import ConnectionLimits
 
     return ConnectionLimits(
         connections=settings.max_connections,

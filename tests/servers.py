@@ -22,7 +22,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from service.api.connections import BoundedConfig, ConnectionLimits
+from service.api.bounds import ConnectionLimits
+from service.api.connections import BoundedConfig
 
 DEADLINE_S = 30
 LIMITS = ConnectionLimits(connections=100, head_bytes=65536, head_timeout_s=30, send_timeout_s=30)

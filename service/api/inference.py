@@ -15,9 +15,11 @@ from service.api.nonfinite import count_nonfinite, find_nonfinite
 from service.api.numbers import NumbersParser
 from service.errors import shorten
 from service.model import Model
+from service.tensors import Array
 
 _LENGTH = LENGTH_HEADER.lower().encode()
 _ACCEPTED = b"accept-encoding"
+_VARY = (b"vary", b"Accept-Encoding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +42,24 @@ async def infer(
 
     Tensors go both ways as JSON or as binary data after the JSON.
     """
-    length = headers.get(_LENGTH)
-    asked = quick.heads.decode(model, body, length) if quick else None
-    if asked is None:
-        asked = _read(context, model, length, state, body, quick)
+    asked = read(context, model, headers, state, body, quick)
     outputs = await model.predict(asked.inputs, priority=asked.priority, timeout_s=asked.timeout_s)
-    wanted = [outputs[output.name] for output in asked.outputs]
-    nonfinite = None
-    if count_nonfinite(wanted):
-        nonfinite = await find_nonfinite(context, model, asked.inputs, wanted)
-    answer = encode(model, asked, outputs, nonfinite)
-    if (accepted := headers.get(_ACCEPTED)) is not None:
-        await _compress(context, answer, accepted.decode("latin-1"))
-    return answer
+    return await respond(context, model, headers, asked, outputs)
 
 
-def _read(
+def read(
     context: Context,
     model: Model,
-    length: bytes | None,
+    headers: Mapping[bytes, bytes],
     state: MutableMapping[str, Any],
     body: bytes,
-    quick: Quick | None,
+    quick: Quick | None = None,
 ) -> InferRequest:
-    """The request in a body. Nothing of what was parsed is left when this returns, so that the
-    parser may be used again."""
+    """The request in a body; InvalidRequest. Nothing of what was parsed is left when this returns,
+    so that the parser may be used again."""
+    length = headers.get(_LENGTH)
+    if quick and (asked := quick.heads.decode(model, body, length)) is not None:
+        return asked
     given = None if length is None else length.decode("latin-1")
     message = read_message(body, given, context.limits.json, quick.numbers if quick else None)
     if message.id is not None and state.get("given_id") is None:
@@ -75,9 +70,44 @@ def _read(
     return asked
 
 
+async def respond(
+    context: Context,
+    model: Model,
+    headers: Mapping[bytes, bytes],
+    asked: InferRequest,
+    outputs: Mapping[str, Array],
+) -> Response:
+    """The answer, with the layer in which a NaN began, and compressed where the client wants it."""
+    wanted = [outputs[output.name] for output in asked.outputs]
+    nonfinite = None
+    if count_nonfinite(wanted):
+        nonfinite = await find_nonfinite(context, model, asked.inputs, wanted)
+    answer = encode(model, asked, outputs, nonfinite)
+    if (accepted := headers.get(_ACCEPTED)) is not None:
+        await _compress(context, answer, accepted.decode("latin-1"))
+    return answer
+
+
+def respond_at_once(
+    model: Model,
+    headers: Mapping[bytes, bytes],
+    asked: InferRequest,
+    outputs: Mapping[str, Array],
+) -> Response | None:
+    """The same where nothing needs to be waited for; else None."""
+    if count_nonfinite(outputs[output.name] for output in asked.outputs):
+        return None
+    answer = encode(model, asked, outputs)
+    if _ACCEPTED in headers:
+        if len(answer.body) >= COMPRESSED_FROM:
+            return None
+        answer.raw_headers.append(_VARY)
+    return answer
+
+
 async def _compress(context: Context, answer: Response, header: str) -> None:
     """In a thread, where there is anything to win."""
-    answer.headers["vary"] = "Accept-Encoding"
+    answer.raw_headers.append(_VARY)
     encoding = accepted_encoding(header)
     if encoding is not None and len(answer.body) >= COMPRESSED_FROM:
         loop = asyncio.get_running_loop()
