@@ -46,18 +46,14 @@ class Request:
         self.timer: asyncio.TimerHandle | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Part:
     """Rows of one request in a batch: `start` to `stop` of that request."""
 
-    request: Request
-    start: int
-    stop: int
+    __slots__ = ("request", "rows", "start", "stop")
 
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return self.stop - self.start
+    def __init__(self, request: Request, start: int, stop: int) -> None:
+        self.request, self.start, self.stop = request, start, stop
+        self.rows = stop - start
 
     def inputs(self) -> Arrays:
         """The rows themselves, not copied."""

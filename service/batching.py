@@ -40,8 +40,11 @@ class Observer(Protocol):
     def executed(self, execution: Execution, now_ms: int) -> None:
         """A run succeeded."""
 
-    def answered(self, total_ns: int, queue_ns: int, execution: Execution) -> None:
+    def answered(self, total_ns: int, queue_ns: int) -> None:
         """A request was answered."""
+
+    def computed(self, execution: Execution, requests: int) -> None:
+        """A run held the last rows of so many requests that were answered."""
 
     def failed(self, total_ns: int, failure: Failure) -> None:
         """A request was not answered."""
@@ -245,6 +248,7 @@ class Batcher:
             self._observer.executed(execution, time_ns() // 1_000_000)
             rate = rows * self._lanes_used(batch) * _S / max(1, now - batch.started)
             self._rows_per_s += _SMOOTHING * (rate - self._rows_per_s)
+        answered = 0
         for part, outcome in zip(batch.parts, outcomes, strict=True):
             request = part.request
             if request.done:  # it left, its time was over, or another part failed
@@ -256,17 +260,18 @@ class Batcher:
             request.answers[part.start] = outcome
             request.missing -= part.rows
             if not request.missing:
-                self._answer(request, execution, now)
+                self._answer(request, now)
+                answered += 1
+        self._observer.computed(execution, answered)
 
     def _lanes_used(self, batch: Batch) -> int:
         return 1 if batch.size in self._inline else max(1, self._running)
 
-    def _answer(self, request: Request, execution: Execution, now: int) -> None:
+    def _answer(self, request: Request, now: int) -> None:
         request.done = True
         if request.timer is not None:
             request.timer.cancel()
-        queue_ns = request.began - request.arrived
-        self._observer.answered(now - request.arrived, queue_ns, execution)
+        self._observer.answered(now - request.arrived, request.began - request.arrived)
         request.tell(join(request.answers))
 
     def _expire(self, request: Request) -> None:

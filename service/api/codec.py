@@ -21,6 +21,7 @@ from service.errors import InvalidRequest, TooLarge, shorten
 from service.tensors import Array, TensorSpec, check_datatype, check_rows, check_shape
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
+Shapes = tuple[tuple[int, ...], ...]
 _SHARED_MEMORY = "shared_memory_region"
 _LONGEST_INTEGER = 20  # digits; what is longer exceeds 64 bits
 _LENIENT_BYTES = 2**20  # the slow parser is offered no more than this
@@ -30,7 +31,8 @@ _LENIENT_BYTES = 2**20  # the slow parser is offered no more than this
 class InferRequest:
     """A valid request: `inputs` fit the model, in name, datatype, shape, count and rows.
 
-    `priority` 1 is the highest, 0 the default; the run must begin within `timeout_s`.
+    `priority` 1 is the highest, 0 the default; the run must begin within `timeout_s`. `answers` is
+    the JSON before binary answers to the same JSON, by their shapes, where that is kept.
     """
 
     id: str | None
@@ -38,6 +40,7 @@ class InferRequest:
     outputs: tuple[WantedOutput, ...]
     priority: int = 0
     timeout_s: float | None = None
+    answers: dict[Shapes, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, en
 from service.api.codec import LENGTH_HEADER, InferRequest, decode, read_message
 from service.api.dependencies import Context
 from service.api.heads import Heads
-from service.api.nonfinite import count_nonfinite, find_nonfinite
+from service.api.nonfinite import count_all_nonfinite, find_nonfinite
 from service.api.numbers import NumbersParser
 from service.errors import shorten
 from service.model import Model
@@ -80,7 +80,7 @@ async def respond(
     """The answer, with the layer in which a NaN began, and compressed where the client wants it."""
     wanted = [outputs[output.name] for output in asked.outputs]
     nonfinite = None
-    if count_nonfinite(wanted):
+    if count_all_nonfinite(wanted):
         nonfinite = await find_nonfinite(context, model, asked.inputs, wanted)
     answer = encode(model, asked, outputs, nonfinite)
     if (accepted := headers.get(_ACCEPTED)) is not None:
@@ -95,7 +95,7 @@ def respond_at_once(
     outputs: Mapping[str, Array],
 ) -> Response | None:
     """The same where nothing needs to be waited for; else None."""
-    if count_nonfinite(outputs[output.name] for output in asked.outputs):
+    if count_all_nonfinite(outputs[output.name] for output in asked.outputs):
         return None
     answer = encode(model, asked, outputs)
     if _ACCEPTED in headers:

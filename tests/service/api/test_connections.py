@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.connections import ConnectionLimits
+from service.api.bounds import ConnectionLimits
 from service.app import create_app
 from service.settings import Settings
 from tests.servers import poll, serving
