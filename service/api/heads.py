@@ -6,8 +6,9 @@ a small network takes to run. So it is kept, and only the tensors are looked at 
 
 from weakref import WeakKeyDictionary
 
-from service.api.codec import InferRequest, Message, Shapes
+from service.api.codec import InferRequest, Message
 from service.api.elements import from_bytes
+from service.api.outputs import kept_answers
 from service.model import Model
 
 _MOST_BYTES = 1024  # of a head that is kept
@@ -23,9 +24,7 @@ class _Head:
             (specs[name], sent.shape, sent.nbytes) for name, sent in asked.inputs.items()
         ]
         self.size = sum(size for _, _, size in self._tensors)
-        texts = any(spec.datatype == "BYTES" for spec in model.outputs)
-        plain = all(wanted.binary and not wanted.classes for wanted in asked.outputs)
-        answers: dict[Shapes, bytes] | None = {} if plain and not texts else None
+        answers = kept_answers(asked.outputs, model.outputs)
         self._rest = (asked.outputs, asked.priority, asked.timeout_s, answers)
 
     def decode(self, binary: memoryview) -> InferRequest:

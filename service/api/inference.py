@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.responses import Response
 
 from service.api.answers import COMPRESSED_FROM, accepted_encoding, compress, encode
-from service.api.codec import LENGTH_HEADER, InferRequest, decode, read_message
+from service.api.codec import LENGTH_HEADER, InferRequest, Message, decode, read_message
 from service.api.dependencies import Context
+from service.api.frames import Frames
 from service.api.heads import Heads
 from service.api.nonfinite import count_all_nonfinite, find_nonfinite
 from service.api.numbers import NumbersParser
@@ -22,12 +22,25 @@ _ACCEPTED = b"accept-encoding"
 _VARY = (b"vary", b"Accept-Encoding")
 
 
-@dataclass(frozen=True, slots=True)
 class Quick:
-    """What shortens the way of the usual requests; one of each is enough for an event loop."""
+    """What shortens the way of the usual requests; one is enough for an event loop."""
 
-    heads: Heads = field(default_factory=Heads)
-    numbers: NumbersParser = field(default_factory=NumbersParser)
+    def __init__(self) -> None:
+        self.numbers = NumbersParser()
+        self._heads, self._frames = Heads(), Frames(self.numbers)
+
+    def decode(self, model: Model, body: bytes, length: bytes | None) -> InferRequest | None:
+        """A request like one before, but for its tensors; None where it is not, or wrong."""
+        if length is None:
+            return self._frames.decode(model, body)
+        return self._heads.decode(model, body, length)
+
+    def keep(self, model: Model, body: bytes, message: Message, asked: InferRequest) -> None:
+        """Remembers what surrounded the tensors of a valid request."""
+        if message.binary:
+            self._heads.keep(model, body, message, asked)
+        elif message.document is not None and message.fault is None:
+            self._frames.keep(model, body, asked)
 
 
 async def infer(
@@ -58,15 +71,15 @@ def read(
     """The request in a body; InvalidRequest. Nothing of what was parsed is left when this returns,
     so that the parser may be used again."""
     length = headers.get(_LENGTH)
-    if quick and (asked := quick.heads.decode(model, body, length)) is not None:
+    if quick and (asked := quick.decode(model, body, length)) is not None:
         return asked
     given = None if length is None else length.decode("latin-1")
     message = read_message(body, given, context.limits.json, quick.numbers if quick else None)
     if message.id is not None and state.get("given_id") is None:
         state["given_id"] = shorten(message.id, 128)  # leads every refusal
     asked = decode(message, model.inputs, model.outputs)
-    if quick and length is not None:
-        quick.heads.keep(model, body, message, asked)
+    if quick:
+        quick.keep(model, body, message, asked)
     return asked
 
 
