@@ -221,7 +221,7 @@ class Watcher:
         self._save()
 
     def _work(self) -> None:
-        while (item := self._queue.take()) is not None:
+        while (item := self._queue.take(_CHUNK_ROWS)) is not None:
             watch, inputs = item
             for chunk in _chunks(inputs):
                 while wait_s := self._budget.wait_s():
