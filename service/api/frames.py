@@ -79,5 +79,7 @@ def _frame(body: bytes, start: int, stop: int) -> bytes:
 
 def _is_the_data(body: bytes, start: int, stop: int) -> bool:
     """Whether this list is that of the input, however often there is something called so."""
+    if body.find(b"[", start + 1, stop) >= 0 or body.find(b'"', start, stop) >= 0:
+        return False
     document = orjson.loads(b"".join((body[:start], b"[%r]" % _MARK, body[stop:])))
     return bool(document["inputs"][0].get("data") == [_MARK])
