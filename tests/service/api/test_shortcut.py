@@ -287,6 +287,19 @@ def test_errors_are_told(slow: Service, caplog: pytest.LogCaptureFixture) -> Non
         assert [answer(connection)[0] for connection in (one, two)] == [200, 200]
 
 
+def test_what_comes_meanwhile_is_answered_next(slow: Service) -> None:
+    key = f"X-Api-Key: {KEY}"
+    slow.learn(post(in_json(0.0, 0.0, 0.0), key))
+    with slow.connected() as connection:
+        stream = _Stream(connection)
+        for number in range(4):
+            connection.sendall(post(in_json(float(number), 0.0, 0.0), key))
+            time.sleep(DELAY_S / 5)
+        for number in range(4):
+            status, content = answer(stream)  # type: ignore[arg-type]
+            assert (status, row_of(content)) == (200, [number, 0.0, 0.0])
+
+
 def test_a_nan_is_counted_and_the_connection_stays(service: Service) -> None:
     path = "/v2/models/log/infer"
     service.learn(post(in_json(1.0, 2.0, 3.0), path=path))
