@@ -22,12 +22,13 @@ Tell = Callable[[Outcome], None]
 class Request:
     """One call that waits: its rows, when it came, until when it may wait, what it has so far.
 
-    `tell` is called once, with the answer or why there is none; not after a withdrawal.
+    `tell` is called once, with the answer or why there is none; not after a withdrawal. `future`
+    is that of who waits in a task, which may be cancelled a moment before the withdrawal.
     """
 
     __slots__ = (
-        "answers", "arrived", "began", "deadline", "done", "inputs", "missing", "order", "rows",
-        "shape", "taken", "tell", "timer",
+        "answers", "arrived", "began", "deadline", "done", "future", "inputs", "missing", "order",
+        "rows", "shape", "taken", "tell", "timer",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +44,13 @@ class Request:
         self.missing = self.rows  # rows without an answer
         self.answers: dict[int, dict[str, Array]] = {}  # by the first row of each part
         self.tell, self.done = tell, False
+        self.future: asyncio.Future[dict[str, Array]] | None = None
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.done or (self.future is not None and self.future.cancelled())
 
 
 class Part:

@@ -110,6 +110,7 @@ class Batcher:
         """
         future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
         request = self.ask(inputs, partial(fulfil, future), priority=priority, timeout_s=timeout_s)
+        request.future = future
         try:
             return await future
         except asyncio.CancelledError:
@@ -251,7 +252,7 @@ class Batcher:
         answered = 0
         for part, outcome in zip(batch.parts, outcomes, strict=True):
             request = part.request
-            if request.done:  # it left, its time was over, or another part failed
+            if request.over:  # it left, its time was over, or another part failed
                 continue
             if isinstance(outcome, Exception):
                 self._fail(request, outcome)
@@ -279,7 +280,7 @@ class Batcher:
             self._fail(request, _too_late(request))
 
     def _fail(self, request: Request, error: Exception) -> None:
-        if not request.done:
+        if not request.over:
             self._end(request)
             failure = _FAILURES.get(type(error), Failure.FAILED)
             self._observer.failed(self._clock() - request.arrived, failure)

@@ -91,7 +91,7 @@ class SampleQueue(Generic[Owner]):
         with self._changed:
             owner, first = self._pop()
             taken, count = [first], row_count(first)
-            while self._held and self._held[0][0] is owner:
+            while self._held and self._held[0][0] == owner:
                 following = self._held[0][1]
                 count += row_count(following)
                 if count > rows or _kind(following) != _kind(first):
