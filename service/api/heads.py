@@ -47,10 +47,11 @@ class Heads:
         known = self._known.get(model)
         if not known or length is None or not length.isdigit() or len(length) > 4:
             return None
-        head = known.get(body[: int(length)])
-        if head is None or len(body) - int(length) != head.size:
+        start = int(length)
+        head = known.get(body[:start])
+        if head is None or len(body) - start != head.size:
             return None
-        return head.decode(memoryview(body)[int(length) :])
+        return head.decode(memoryview(body)[start:])
 
     def keep(self, model: Model, body: bytes, message: Message, asked: InferRequest) -> None:
         """Keeps the head of a valid request whose tensors were all binary."""
