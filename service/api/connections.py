@@ -4,6 +4,7 @@ A request that the door takes is one task and one write. One whose head came bef
 and whose body has come, takes the shortcut: neither parser nor task, a call and a write.
 """
 
+import math
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,7 +92,7 @@ class Connection(BoundedProtocol):
     _ride: Ride | None = None
     _ahead = b""  # came while a request was on the shortcut
     _last = False  # the server stops: the next answer is the last
-    _quiet_since = 0.0  # by the loop's clock, since the last answer of the shortcut
+    _quiet_since = -math.inf  # by the loop's clock, since the last answer of the shortcut
 
     def __init__(self, config: BoundedConfig, *arguments: Any, **options: Any) -> None:
         super().__init__(config, *arguments, **options)
