@@ -11,7 +11,7 @@ import logging
 import re
 import time
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -33,7 +33,7 @@ _ENCODED = b"content-encoding"
 class HotDoor:
     """Answers inference itself. `context` is the application's, as long as it serves."""
 
-    def __init__(self, app: FastAPI, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, app: Starlette, doorkeeper: Doorkeeper) -> None:
         self.context: Context | None = None
         self._app, self._doorkeeper, self._quick = app, doorkeeper, Quick()
 
