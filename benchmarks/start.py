@@ -95,7 +95,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--models", default="models")
     chosen = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first start compiles, as after any install
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first start compiles
     measured: dict[int, list[list[float]]] = {workers: [] for workers in WORKERS}
     for number in range(chosen.starts + 1):
         for workers in WORKERS:

@@ -8,14 +8,14 @@ code lists, status codes. Nothing here is on the way of a request.
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from service.alarms import Alarms
 from service.model import Model
 from service.registry import Registry
-from service.statistics import Histogram
+from service.statistics import ROWS, SECONDS, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -103,20 +103,19 @@ def _model(model: Model) -> Snapshot:
         "foldserve_requests": statistics.success.count,
         "foldserve_failures": {reason.value: n for reason, n in statistics.failures.items()},
         "foldserve_batches": {reason.value: n for reason, n in statistics.releases.items()},
-        "foldserve_queue_seconds": _histogram(statistics.queue_seconds),
-        "foldserve_compute_seconds": _histogram(statistics.compute_seconds),
-        "foldserve_request_seconds": _histogram(statistics.request_seconds),
-        "foldserve_batch_rows": _histogram(statistics.batch_rows),
+        "foldserve_queue_seconds": _histogram(statistics.queue_seconds, SECONDS),
+        "foldserve_compute_seconds": _histogram(statistics.compute_seconds, SECONDS),
+        "foldserve_request_seconds": _histogram(statistics.request_seconds, SECONDS),
+        "foldserve_batch_rows": _histogram(statistics.batch_rows, ROWS),
         "foldserve_waiting_rows": model.batcher.waiting_rows,
         "foldserve_load_seconds": model.load_seconds,
     }
 
 
-def _histogram(histogram: Histogram) -> Snapshot:
+def _histogram(histogram: Histogram, bounds: Sequence[float]) -> Snapshot:
     """Cumulative counts by upper bound, as Prometheus has them."""
-    buckets, below = [], 0
-    bounds = [*map(str, map(float, histogram.bounds)), "+Inf"]
-    for bound, count in zip(bounds, histogram.counts, strict=True):
-        below += count
-        buckets.append([bound, below])
-    return {"buckets": buckets, "total": histogram.total}
+    buckets = [
+        [str(float(bound)), below]
+        for bound, below in zip(bounds, histogram.below(bounds), strict=True)
+    ]
+    return {"buckets": [*buckets, ["+Inf", sum(histogram.counts)]], "total": histogram.total}

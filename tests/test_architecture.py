@@ -21,9 +21,8 @@ def test_the_service_loads_nothing_of_the_offline_toolkit() -> None:
 
 
 def test_the_health_check_loads_no_framework() -> None:
-    code = (
-        "import sys, service.__main__; print([m for m in ('numpy', 'starlette') if m in sys.modules])"
-    )
+    heavy = ("numpy", "starlette")
+    code = f"import sys, service.__main__; print([m for m in {heavy} if m in sys.modules])"
     assert _python(code).strip() == "[]"
 
 
