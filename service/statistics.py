@@ -14,6 +14,9 @@ from typing import Any
 
 # Upper bounds in seconds: from below the overhead of a request to the longest that one may take.
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 10)
+# Those and more, ten in a decade: percentiles are to be read from these classes.
+_TENTHS = (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+LATENCY = (*(float(f"{m}e{power}") for power in range(-4, 1) for m in _TENTHS), 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _NS = 1_000_000_000
 
@@ -69,6 +72,10 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def below(self, bounds: Sequence[float]) -> list[int]:
+        """How many values lie at or below each of `bounds`, which are among the histogram's."""
+        return [sum(self.counts[: self.bounds.index(bound) + 1]) for bound in bounds]
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -117,7 +124,7 @@ class ModelStatistics:
         self.failures: Counter[Failure] = Counter()
         self.releases: Counter[Release] = Counter()
         self.queue_seconds, self.compute_seconds = Histogram(SECONDS), Histogram(SECONDS)
-        self.request_seconds, self.batch_rows = Histogram(SECONDS), Histogram(ROWS)
+        self.request_seconds, self.batch_rows = Histogram(LATENCY), Histogram(ROWS)
 
     def executed(self, execution: Execution, now_ms: int) -> None:
         """Counts a run of the network that succeeded."""
@@ -169,6 +176,10 @@ class ModelStatistics:
                 for rows in sorted(self.batches)
             ],
             "memory_usage": [],
+            "latency_histogram": {
+                "bounds_ns": [round(bound * _NS) for bound in self.request_seconds.bounds],
+                "counts": list(self.request_seconds.counts),
+            },
         }
 
 
@@ -186,6 +197,15 @@ def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         "execution_count": first["execution_count"] + second["execution_count"],
         "inference_stats": _sum(first["inference_stats"], second["inference_stats"]),
         "batch_stats": [batches[size] for size in sorted(batches)],
+        "latency_histogram": {
+            **first["latency_histogram"],
+            "counts": [
+                sum(counts)
+                for counts in zip(
+                    *(one["latency_histogram"]["counts"] for one in (first, second)), strict=True
+                )
+            ],
+        },
     }
 
 

@@ -1,8 +1,19 @@
 """The counters of a version, in the words of the statistics extension."""
 
+from itertools import pairwise
+
 import pytest
 
-from service.statistics import Execution, Failure, Histogram, ModelStatistics, Release, merge
+from service.statistics import (
+    LATENCY,
+    SECONDS,
+    Execution,
+    Failure,
+    Histogram,
+    ModelStatistics,
+    Release,
+    merge,
+)
 
 
 def test_executions_and_requests_are_counted_as_the_protocol_has_it() -> None:
@@ -73,3 +84,24 @@ def test_a_bound_belongs_to_its_class(value: float, place: int) -> None:
     histogram.add(value)
     assert histogram.counts.index(1) == place
     assert histogram.total == value
+
+
+def test_latencies_are_in_classes_that_hold_those_of_the_metrics() -> None:
+    """A class is at most 30 % wide, so that percentiles can be read from it."""
+    assert set(SECONDS) <= set(LATENCY)
+    assert max(upper / lower for lower, upper in pairwise(LATENCY)) < 1.3
+    statistics = ModelStatistics()
+    execution = Execution(1, Release.IDLE, 1, 10, 2)
+    for ns in (50_000, 100_000, 100_001, 3_000_000, 20_000_000_000):
+        statistics.answered(ns, 5, execution)
+    found = statistics.document()["latency_histogram"]
+    assert found["bounds_ns"][:3] == [100_000, 125_000, 160_000]
+    at = dict(zip([*found["bounds_ns"], "above"], found["counts"], strict=True))
+    assert {bound: n for bound, n in at.items() if n} == {
+        100_000: 2,
+        125_000: 1,
+        3_150_000: 1,
+        "above": 1,
+    }
+    assert statistics.request_seconds.below(SECONDS)[:5] == [2, 3, 3, 3, 3]
+    assert statistics.request_seconds.below((5e-3, 10)) == [4, 4]
