@@ -97,7 +97,8 @@ def _shares(
     means, squares = (_window_means(held[half.name], chosen) for held in (rows.means, rows.squares))
     moved = shifts(half, means, squares, 1 / chosen.shape[1] + 1 / known)
     limits = thresholds(half, 1 - LEVEL / (2 * layers))
-    return np.stack(moved.significances()) / np.array(limits)[:, np.newaxis]
+    shares: Float64 = np.stack(moved.significances()) / np.array(limits)[:, np.newaxis]
+    return shares
 
 
 def _window_means(rows: Rows, chosen: Indices) -> Float64:
@@ -106,12 +107,12 @@ def _window_means(rows: Rows, chosen: Indices) -> Float64:
     windows, size = chosen.shape
     if size >= _LARGE:
         images, places = np.unique(chosen, return_inverse=True)
-        shares: Float64 = np.zeros((windows, len(images)))
-        np.add.at(shares, (np.arange(windows)[:, np.newaxis], places.reshape(chosen.shape)), 1)
-        product: Float64 = shares @ rows[images].astype(np.float64)
-        return product / size
-    total: Float64 = np.zeros((windows, rows.shape[1]))
-    for column in chosen.T:
-        total += rows[column]
+        counts: Float64 = np.zeros((windows, len(images)))
+        np.add.at(counts, (np.arange(windows)[:, np.newaxis], places.reshape(chosen.shape)), 1)
+        total: Float64 = counts @ rows[images].astype(np.float64)
+    else:
+        total = np.zeros((windows, rows.shape[1]))
+        for column in chosen.T:
+            total += rows[column]
     total /= size
     return total
