@@ -35,7 +35,7 @@ def describe(
     return {
         "verdict": verdict.word,
         "diagnosis": verdict.diagnosis,
-        "likely_cause": _cause(stretch.input, *reference),
+        "likely_cause": _cause(stretch.input, *reference) if verdict.word == "drift" else None,
         "n": window.rows,
         "n_needed": LEAST_ROWS,
         "nonfinite": window.nonfinite,
