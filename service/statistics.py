@@ -47,10 +47,10 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int) -> None:
-        """Counts one more."""
-        self.count += 1
-        self.ns += ns
+    def add(self, ns: int, times: int = 1) -> None:
+        """Counts one more, or as many of the same."""
+        self.count += times
+        self.ns += ns * times
 
     def document(self) -> dict[str, int]:
         """As the protocol writes it."""
@@ -96,11 +96,11 @@ class BatchStatistics:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
 
-    def add(self, execution: Execution) -> None:
-        """Counts one more."""
-        self.compute_input.add(execution.input_ns)
-        self.compute_infer.add(execution.infer_ns)
-        self.compute_output.add(execution.output_ns)
+    def add(self, execution: Execution, times: int = 1) -> None:
+        """Counts one more, or as many of the same."""
+        self.compute_input.add(execution.input_ns, times)
+        self.compute_infer.add(execution.infer_ns, times)
+        self.compute_output.add(execution.output_ns, times)
 
     def document(self) -> dict[str, dict[str, int]]:
         """As the protocol writes it."""
@@ -139,13 +139,16 @@ class ModelStatistics:
             batch = self.batches[execution.rows] = BatchStatistics()
         batch.add(execution)
 
-    def answered(self, total_ns: int, queue_ns: int, execution: Execution) -> None:
-        """Counts a request that was answered, by the execution that held its last rows."""
+    def answered(self, total_ns: int, queue_ns: int) -> None:
+        """Counts a request that was answered."""
         self.success.add(total_ns)
         self.queue.add(queue_ns)
-        self.compute.add(execution)
         self.queue_seconds.add(queue_ns / _NS)
         self.request_seconds.add(total_ns / _NS)
+
+    def computed(self, execution: Execution, requests: int) -> None:
+        """Counts the execution that held the last rows of so many answered requests."""
+        self.compute.add(execution, requests)
 
     def failed(self, total_ns: int, failure: Failure) -> None:
         """Counts a request that was not answered."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.api.connections import ConnectionLimits
+from service.api.bounds import ConnectionLimits
 from service.app import create_app
 from service.settings import Settings
 from tests.servers import poll, serving
