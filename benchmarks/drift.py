@@ -9,6 +9,9 @@ half of the pictures, windows from the other, for several random splits. Detecti
 baseline, windows of 10 corrupted pictures that it has not seen. Beside it the same windows through
 two-sample tests of a maintained library (alibi-detect, in INTERPRETER; left out where it is not
 there) on pixels and on the softmax. Bundles that are made for it are kept in FOLDER.
+
+Of photographs several random parts are taken. All parts of one are on one side of a split, and a
+window has no two parts of one while it is smaller than the number of photographs.
 """
 
 import argparse
@@ -45,13 +48,14 @@ class Effort:
 
     splits: int
     windows: int  # of clean traffic, at most, of each size and split
-    pictures: int | None  # held-out ones; None for all
+    pictures: int | None  # held-out ones, or parts of each photograph; None for all
     corrupted: int  # of each corruption
     peer_windows: int
 
 
 FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=20)
-LARGE = Effort(splits=1, windows=600, pictures=1500, corrupted=60, peer_windows=5)
+LARGE = Effort(splits=10, windows=100, pictures=8, corrupted=148, peer_windows=14)
+QUICK_LARGE = Effort(splits=1, windows=20, pictures=2, corrupted=30, peer_windows=3)
 QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
 
 
@@ -76,9 +80,10 @@ def false_alarms(name: str, subject: Subject, effort: Effort) -> None:
     """Prints the rates on clean traffic."""
     random = np.random.default_rng(SEED)
     found: dict[int, list[str]] = {size: [] for size in SIZES}
-    for baseline, rest in _splits(subject, effort.splits, random):
+    for baseline, rest, groups in _splits(subject, effort.splits, random):
         for size in SIZES:
-            windows = list(disjoint(len(rest.scores), size, random))[: effort.windows]
+            drawn = disjoint(len(rest.scores), size, random, groups)
+            windows = list(islice(drawn, effort.windows))
             found[size] += [verdict_of(rest, one, baseline).word for one in windows]
     for size, words in found.items():
         if words:
@@ -91,15 +96,23 @@ def false_alarms(name: str, subject: Subject, effort: Effort) -> None:
 
 def _splits(
     subject: Subject, count: int, random: np.random.Generator
-) -> Iterator[tuple[Baseline, Said]]:
-    """Baselines, and what is said of pictures that are not in them: first as the bundle has it."""
-    yield subject.baseline, subject.clean
-    if count > 1:
-        seen = subject.say(subject.inputs(subject.reference))
-        both, half = _joined(seen, subject.clean), len(seen.scores)
-        for _ in range(count - 1):
-            order = random.permutation(len(both.scores))
-            yield subject.measured(both.take(order[:half])), both.take(order[half:])
+) -> Iterator[tuple[Baseline, Said, np.ndarray | None]]:
+    """Baselines, and what is said of pictures that are not in them, with their groups: first as the
+    bundle has it."""
+    groups = subject.groups
+    yield subject.baseline, subject.clean, None if groups is None else groups.held_out
+    if count == 1:
+        return
+    both = _joined(subject.say(subject.inputs(subject.reference)), subject.clean)
+    numbers = np.arange(len(both.scores))
+    if groups is not None:
+        numbers = np.concatenate([groups.reference, groups.held_out])
+    for _ in range(count - 1):
+        order = random.permutation(len(numbers))
+        first = random.permutation(numbers.max() + 1)[numbers[order]] <= numbers.max() // 2
+        seen, rest = order[first], order[~first]
+        known = None if groups is None else numbers[seen], None if groups is None else numbers[rest]
+        yield subject.measured(both.take(seen), known[0]), both.take(rest), known[1]
 
 
 def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None:
@@ -107,6 +120,7 @@ def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None
     random = np.random.default_rng(SEED + 1)
     pixels = subject.held_out[: effort.corrupted]
     labels = subject.labels[: effort.corrupted]
+    groups = None if subject.groups is None else subject.groups.held_out[: len(pixels)]
     right = np.mean(subject.clean.scores[: len(pixels)].argmax(axis=1) == labels)
     rows, windows_of_peers = [], []
     for kind, corrupt, strengths in [("none", None, (0.0,)), *subject.corruptions]:
@@ -114,7 +128,7 @@ def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None
             moved = pixels if corrupt is None else corrupt(pixels, strength, random)
             said = subject.say(subject.inputs(moved))
             lost = right - np.mean(said.scores.argmax(axis=1) == labels)
-            windows = list(disjoint(len(pixels), SIZE, random))
+            windows = list(disjoint(len(pixels), SIZE, random, groups))
             verdicts = [verdict_of(said, one, subject.baseline) for one in windows]
             weakest = strength == strengths[0]  # it tells detectors apart, and they take long
             rows.append((f"{kind} {strength:g}", f"{100 * lost:.1f}", verdicts, weakest))
@@ -175,10 +189,9 @@ def _subject(name: str, effort: Effort, folder: Path) -> Subject:
         return digits(name, effort.pictures)
     from drift_photographs import fetch_photographs
 
-    pictures = fetch_photographs()
-    print(f"random parts of {len(pictures)} photographs\n")
-    count = effort.pictures or 3000
-    return photographs(folder, pictures, 2 * count // 3, count, SEED)
+    pictures, each = fetch_photographs(), effort.pictures or 8
+    print(f"{each} random parts of each of {len(pictures)} photographs\n")
+    return photographs(folder, pictures, each, SEED)
 
 
 def main() -> None:
@@ -199,7 +212,8 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as made:
         for name in arguments.networks.split(","):
-            effort = QUICK if arguments.quick else LARGE if name == PHOTOGRAPHS else FULL
+            small, large = (QUICK, QUICK_LARGE) if arguments.quick else (FULL, LARGE)
+            effort = large if name == PHOTOGRAPHS else small
             subject = _subject(name, effort, arguments.folder or Path(made))
             if "false-alarms" in parts:
                 print("| network | n | called drift | significant |\n|---|---|---|---|")

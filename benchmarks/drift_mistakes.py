@@ -14,10 +14,11 @@ LEVEL, SEED, WINDOWS = 0.01, 7, 20
 def mistakes(name: str, subject: Subject, size: int) -> None:
     """Prints a row for each mistake: of how many windows it is drift, and the causes named."""
     pixels = subject.held_out[: size * WINDOWS]
+    groups = None if subject.groups is None else subject.groups.held_out[: len(pixels)]
     for words, inputs in _made(subject, pixels):
         said = subject.say(inputs)
         reports = []
-        for chosen in disjoint(len(pixels), size, np.random.default_rng(SEED)):
+        for chosen in disjoint(len(pixels), size, np.random.default_rng(SEED), groups):
             part = said.take(chosen)
             monitor = Monitor(subject.baseline, inputs.shape[1], step_s=60.0, steps=1)
             monitor.add(part.sample, now=0.0)
@@ -40,6 +41,7 @@ def _made(subject: Subject, pixels: Pixels) -> list[tuple[str, np.ndarray]]:
         ("no preprocessing at all", moved(255 * pixels)),
         ("normalization missing", moved(pixels)),
         ("divided by 255 twice", subject.inputs(pixels / 255)),
+        ("normalized twice", subject.inputs(right.transpose(0, 2, 3, 1))),
         ("inverted", subject.inputs(1 - pixels)),
         ("scaled to -1 … 1", moved(2 * pixels - 1)),
     ]

@@ -1,8 +1,21 @@
 """Photographs that packages carry, as traffic for a network that was trained on ImageNet."""
 
+import io
 import tarfile
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from corruptions import Pixels
+from debian_packages import Package, read_package
+from numpy.typing import NDArray
+from PIL import Image
+from qt_resources import read_resources
 
 from training.packages import LINUX, Carried, Wheel, fetch_files
+
+LEAST_SIDE = 200  # pixels: smaller ones are icons
+_ENOUGH = 768  # pixels of the shorter side: more are not kept in memory
 
 _CATS = "alibi/data/cats.tar.gz"  # four pictures of ImageNet
 _SKIMAGE = Carried(
@@ -98,19 +111,119 @@ _MATPLOTLIB = Carried(
         )
     },
 )
+_FOOLBOX = Carried(
+    Wheel("foolbox==3.3.4", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"),
+    {
+        f"foolbox/data/imagenet_{name}.jpg": sha256
+        for name, sha256 in {
+            "00_243": "28b7b933c8028c6e20bf74a86a709eda42ce99f14c8742cb657cb386f08a4c9d",
+            "01_559": "5f03b0c74dff01b5b4195d0beabcae2a625a406e6917957ab9c455b5b7dea6d6",
+            "02_438": "ccef0734c1a65549c6cb5adb0f5d9b1c0b2e2104aba50a9e5f9202dc6d4532ed",
+            "03_990": "c7f0b2f1e9ee39d8f900759e8983afa2e4a2d7de090060e8bb947f6e90cace5f",
+            "04_949": "a7f62f3c1d214de4718c7253871ab38209283249e131faf65b8f2b7fdc970669",
+            "05_853": "8a449436c61da867528b1f4efaf8ae832ab9c9201705eae0d3af1353fbdac131",
+            "06_609": "fb061102a4e58b3ed942bb2a4f9542e1e1acdc8f225ef95498e93889290e192f",
+            "07_609": "2c297ad1e5c4804a647e9b34bc02ee2fc348b05a4d49050d170fb61c948efa5c",
+            "08_915": "c6a3411a3987799f0de45adc142f00ca412c3e14073c635e2adfae1f3913180c",
+            "09_455": "ace3716b60ac5843269b270e17020e4f8138440cd30ef3487f7d6e54da9745a4",
+            "10_541": "f325c71d9f4290ee45e99bd7ad42f4bffe513b1450ad21e7bd61c7cb137395d9",
+            "11_630": "892dff58fc528fe63d2df0c783aa3eca2342637798578ce01763fbc0553eda01",
+            "12_741": "6c256e17545b25bbf2e06cf6513ff48d049583569515ac4d4c3a52aea804a529",
+            "13_471": "52ed0e738b90d27afcabc3e92c81ae637f160c2d9f75b93a65211005ab5dcd81",
+            "14_129": "ad9371d813bf24b0365ee2f78f28c08718ee7c5975f060caa16c3f264e828139",
+            "15_99": "4b588649cd835d4c65521727ebee03d9621baff1f54d3e8a53a26b53d983ec2e",
+            "16_251": "ce3440a3b7beb6ca3009817504c44d39fa789e7c2f70a2eef7e2f9cc9a87b129",
+            "17_22": "b432341845620e9cfd67d848c4783c32dd6eaddad45513866b17180d2b09fcf5",
+            "18_317": "b9412f92f0b1c3faede45b55a44940977daa744f2040118d0538cf597fca785d",
+            "19_305": "e1f58f00e2e47ce930d7ecab0e46a78316054f68c10d0742e87c1cc092324556",
+        }.items()
+    },
+)
 _ALIBI = Carried(
     Wheel("alibi==0.9.6", "206416e297f927f6028f3ffcc286b16227a11b26ce99581f533ecf9efdc86a14"),
     {_CATS: "514a8f78b844f9b3576c900c4ba39b7477d81058ddd691ed104c3d4bb90e1b15"},
 )
 
+_GCOMPRIS = Package(
+    "gcompris-qt-data",
+    "3.1-2",
+    "e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
+)
+_ACTIVITIES = (
+    "categorization",
+    "erase",
+    "explore_farm_animals",
+    "explore_monuments",
+    "explore_world_animals",
+    "explore_world_music",
+)
+# The same photographs, larger, are in explore_monuments.
+_TWICE = {
+    f"categorization/resource/images/monuments/{name}.webp"
+    for name in ("brandenburgGate", "colosseum", "greatPyramid")
+}
+_LOMIRI = Package(
+    "lomiri-wallpapers-16.04",
+    "20.04.0-2",
+    "a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
+)
+
 
 def fetch_photographs() -> list[bytes]:
-    """The files, from the cache or the package index; nothing of a package is installed."""
+    """The files, from the cache, the package index or a Debian archive; nothing is installed."""
     advice = "leave out mobilenet-v2 with --networks"
-    packages = (_SKIMAGE, _SKLEARN, _GRADIO, _ULTRALYTICS, _INSIGHTFACE, _MATPLOTLIB)
-    paths = [path for carried in packages for path in fetch_files(carried, advice).values()]
+    wheels = (_SKIMAGE, _SKLEARN, _GRADIO, _ULTRALYTICS, _INSIGHTFACE, _MATPLOTLIB, _FOOLBOX)
+    paths = [path for carried in wheels for path in fetch_files(carried, advice).values()]
+    return [
+        *(path.read_bytes() for path in paths),
+        *_cats(advice),
+        *_of_activities(advice),
+        *read_package(_LOMIRI, "usr/share/backgrounds", advice).values(),
+    ]
+
+
+def _cats(advice: str) -> list[bytes]:
     (cats,) = fetch_files(_ALIBI, advice).values()
     with tarfile.open(cats) as archive:
         files = [archive.extractfile(member) for member in archive.getmembers()]
-        inside = [file.read() for file in files if file is not None]
-    return [path.read_bytes() for path in paths] + inside
+        return [file.read() for file in files if file is not None]
+
+
+def _of_activities(advice: str) -> list[bytes]:
+    """Animals, buildings, tools and instruments that GCompris shows to children."""
+    found = []
+    resources = read_package(_GCOMPRIS, "usr/share/gcompris-qt/rcc", advice)
+    for activity in _ACTIVITIES:
+        for path, data in sorted(read_resources(resources[f"{activity}.rcc"]).items()):
+            known = path.partition("/activities/")[2] in _TWICE
+            if PurePosixPath(path).suffix == ".webp" and not known and _is_large(data):
+                found.append(data)
+    return found
+
+
+def _is_large(data: bytes) -> bool:
+    return min(Image.open(io.BytesIO(data)).size) >= LEAST_SIDE
+
+
+def parts(
+    pictures: Sequence[bytes], count: int, random: np.random.Generator, size: int = 224
+) -> tuple[Pixels, NDArray[np.int64]]:
+    """Random parts [count, size, size, 3] of the pictures in turn, from 0 to 1: 60 to 100 % of the
+    shorter side, perhaps mirrored; and of which picture each is, [count]."""
+    opened = [_open(data) for data in pictures]
+    made = np.empty((count, size, size, 3), np.float32)
+    groups = np.arange(count) % len(opened)
+    for place, group in enumerate(groups):
+        image = opened[group]
+        side = round(min(image.size) * random.uniform(0.6, 1))
+        left, top = (int(random.integers(length - side + 1)) for length in image.size)
+        box = (left, top, left + side, top + side)
+        part = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box), np.float32)
+        made[place] = part[:, ::-1] / 255 if random.random() < 0.5 else part / 255
+    return made, groups
+
+
+def _open(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    scale = _ENOUGH / min(image.size)
+    return image if scale >= 1 else image.resize([round(scale * length) for length in image.size])

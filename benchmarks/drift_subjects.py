@@ -1,6 +1,5 @@
 """The networks of the drift benchmark, their pictures, and what the probes say of them."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from corruptions import LARGE, SMALL, Corruption, Pixels
+from drift_photographs import parts
 from numpy.typing import NDArray
-from PIL import Image
 
 from service.bundle import Bundle, open_bundle
 from service.drift.baseline import Baseline
@@ -48,15 +47,25 @@ class Said:
 
 
 @dataclass(frozen=True, eq=False)
+class Groups:
+    """Of which photograph each picture is a part, [N]; no photograph is in both."""
+
+    reference: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A bundle, and pictures [N, H, W, C] from 0 to 1: those of its baseline, and the held-out
-    ones with the answers that are right, where these are known."""
+    ones with the answers that are right, where these are known; and their groups, where they are
+    parts of photographs."""
 
     bundle: Bundle
     reference: Pixels
     held_out: Pixels
     known: NDArray[np.int64] | None
     corruptions: list[tuple[str, Corruption, tuple[float, ...]]]
+    groups: Groups | None = None
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -110,7 +119,7 @@ class Subject:
             (flat**2).mean(axis=2),
         )
 
-    def measured(self, said: Said) -> Baseline:
+    def measured(self, said: Said, groups: NDArray[np.int64] | None) -> Baseline:
         """A baseline of these pictures, as the toolkit makes it."""
         places = self.baseline.places
         rows = ProbeRows(
@@ -120,7 +129,7 @@ class Subject:
             said.scores.shape[1],
         )
         scales = {name: self.bundle.statistics[name]["scale"] for name in places}
-        return measure(rows, scales)
+        return measure(rows, scales, groups)
 
 
 def digits(name: str, limit: int | None) -> Subject:
@@ -138,39 +147,23 @@ def digits(name: str, limit: int | None) -> Subject:
     )
 
 
-def crops(
-    pictures: list[bytes], count: int, random: np.random.Generator, size: int = 224
-) -> Pixels:
-    """Random parts of random pictures: 40 to 100 % of the shorter side, perhaps mirrored."""
-    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    made = np.empty((count, size, size, 3), np.float32)
-    for place in range(count):
-        image = opened[int(random.integers(len(opened)))]
-        side = round(min(image.size) * random.uniform(0.4, 1))
-        left = int(random.integers(image.width - side + 1))
-        top = int(random.integers(image.height - side + 1))
-        part = image.resize(
-            (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)
-        )
-        pixels = np.asarray(part, np.float32) / 255
-        made[place] = pixels[:, ::-1] if random.random() < 0.5 else pixels
-    return made
-
-
-def photographs(
-    folder: Path, pictures: list[bytes], reference: int, held_out: int, seed: int
-) -> Subject:
-    """MobileNetV2 with the ImageNet weights, and random parts of the pictures. The bundle is made
-    in `folder`, unless it is there."""
+def photographs(folder: Path, pictures: list[bytes], each: int, seed: int) -> Subject:
+    """MobileNetV2 with the ImageNet weights, and `each` random parts of every picture: of one half
+    of the pictures for the baseline, of the other half as traffic. The bundle is made in `folder`,
+    unless it is there."""
     random = np.random.default_rng(seed)
-    seen, others = crops(pictures, reference, random), crops(pictures, held_out, random)
+    order = random.permutation(len(pictures))
+    first, second = ([pictures[place] for place in order[start::2]] for start in (0, 1))
+    seen, of_seen = parts(first, each * len(first), random)
+    others, of_others = parts(second, each * len(second), random)
     place = folder / NAME / "1"
     if not (place / "manifest.json").exists():
-        _write_mobilenet(folder, seen)
-    return Subject(open_bundle(place), seen, others, None, LARGE)
+        _write_mobilenet(folder, seen, of_seen)
+    groups = Groups(of_seen, len(first) + of_others)
+    return Subject(open_bundle(place), seen, others, None, LARGE, groups)
 
 
-def _write_mobilenet(folder: Path, seen: Pixels) -> None:
+def _write_mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64]) -> None:
     from training.baseline import Reference
     from training.bundle import Description, write_bundle
     from training.import_model import Request, import_model
@@ -179,13 +172,35 @@ def _write_mobilenet(folder: Path, seen: Pixels) -> None:
     model, how = import_model(Request(NAME, pretrained=True)), pretrained(NAME).preprocessing
     rows = (seen - np.float32(how.mean)) / np.float32(how.std)
     name = model.graph.input[0].name
-    reference = Reference({name: np.ascontiguousarray(rows.transpose(0, 3, 1, 2))}, "photographs")
+    inputs = {name: np.ascontiguousarray(rows.transpose(0, 3, 1, 2), np.float32)}
+    reference = Reference(inputs, "photographs", groups)
     about = Description(NAME, preprocessing=how, output_activation="softmax")
     write_bundle(model, about, folder, reference=reference)
 
 
-def disjoint(count: int, size: int, random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Windows of `size` of `count` pictures, none in two."""
+def disjoint(
+    count: int,
+    size: int,
+    random: np.random.Generator,
+    groups: NDArray[np.int64] | None = None,
+) -> Iterator[NDArray[np.int64]]:
+    """Windows of `size` of `count` pictures, none in two; those of a group as far apart as can be:
+    no window has two of a group while it is smaller than the number of groups."""
     order = random.permutation(count)
-    for start in range(0, count - size + 1, size):
+    if groups is not None:
+        turn, seen = np.empty(count, np.int64), dict.fromkeys(groups.tolist(), 0)
+        for place in order:
+            turn[place] = seen[groups[place]]
+            seen[groups[place]] += 1
+        order = order[np.argsort(turn[order], kind="stable")]
+        size_of_round = len(seen)
+        if size <= size_of_round:  # a window ends with its round
+            for start in range(0, count, size_of_round):
+                yield from _cut(order[start : start + size_of_round], size)
+            return
+    yield from _cut(order, size)
+
+
+def _cut(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

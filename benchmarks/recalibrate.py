@@ -10,8 +10,8 @@ it on the 1,000.
 
 The digits and garments are test images: every second one, from the first, made the shipped bundle's
 baseline; 1,000 of the others are re-calibrated on, 1,000 more are tested. MobileNetV2 gets random
-parts of two dozen photographs: of one half of them to re-calibrate on, of the other half to test;
-what is right is what the frozen network says of the part before the change, where it is sure of it.
+parts of photographs: of one half of them to re-calibrate on, of the other half to test; what is
+right is what the frozen network says of the part before the change, where it is sure of it.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def small(name: str, count: int) -> Subject:
 
 def photographs(count: int) -> Subject:
     """MobileNetV2 with the ImageNet weights on random parts of photographs."""
-    from drift_photographs import fetch_photographs
+    from drift_photographs import fetch_photographs, parts
 
     from training.import_model import Request, import_model
     from training.pretrained import pretrained
@@ -134,8 +134,10 @@ def photographs(count: int) -> Subject:
         return np.ascontiguousarray(((made - mean) / std).transpose(0, 3, 1, 2), np.float32)
 
     pictures, random = fetch_photographs(), np.random.default_rng(SEED)
-    adapt = parts(pictures[::2], LARGEST, random)
-    made = parts(pictures[1::2], 2 * count, random)
+    order = random.permutation(len(pictures))
+    first, second = ([pictures[place] for place in order[start::2]] for start in (0, 1))
+    adapt, _ = parts(first, LARGEST, random)
+    made, _ = parts(second, 2 * count, random)
     name = model.graph.input[0].name
     labels, sure = confident(model, {name: normalize(made)}, count)
     changes = {
@@ -151,29 +153,11 @@ def photographs(count: int) -> Subject:
         "not normalized": lambda pixels: pixels * std + mean,
     }
     print(
-        f"\n{len(pictures)} photographs: {LARGEST} parts of {len(pictures[::2])} to re-calibrate "
-        f"on, {len(sure)} parts of the other {len(pictures[1::2])} to test, of "
+        f"\n{len(pictures)} photographs: {LARGEST} parts of {len(first)} to re-calibrate "
+        f"on, {len(sure)} parts of the other {len(second)} to test, of "
         f"{len(set(labels.tolist()))} classes."
     )
     return Subject(None, model, adapt, made[sure], labels, normalize, changes)
-
-
-def parts(pictures: list[bytes], count: int, random: np.random.Generator) -> Pixels:
-    """Random parts of the pictures in turn: 40 to 100 % of the shorter side, perhaps mirrored."""
-    import io
-
-    from PIL import Image
-
-    opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    made = np.empty((count, 224, 224, 3), np.float32)
-    for place in range(count):
-        image = opened[place % len(opened)]
-        side = round(min(image.size) * random.uniform(0.4, 1))
-        left, top = (int(random.integers(size - side + 1)) for size in image.size)
-        box = (left, top, left + side, top + side)
-        part = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR, box), np.float32)
-        made[place] = part[:, ::-1] / 255 if random.random() < 0.5 else part / 255
-    return made
 
 
 def confident(

@@ -112,7 +112,7 @@ class InputBaseline(_Frozen):
 
 
 class Baseline(_Frozen):
-    """What drift is measured against: `images` reference images, of `source`.
+    """What drift is measured against: `images` images of `source`, or groups of like ones.
 
     `kind` is `analytic` where it was computed from the layers' scales and biases, without data. An
     image is an outlier where its distance is beyond `image_limit`; `image_rate` of the
@@ -125,7 +125,6 @@ class Baseline(_Frozen):
     image_limit: Annotated[float, Field(gt=0)]
     image_rate: Annotated[float, Field(ge=0, le=1)]
     classes: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    calibration: tuple[tuple[Annotated[int, Field(gt=0)], float], ...] = ()
     input: InputBaseline | None = None
 
 
@@ -258,13 +257,15 @@ class ProbeOutputs(_Frozen):
 
 class LayerBaseline(_Frozen):
     """A layer's numbers in the baseline, beside its vectors: effective degrees of freedom, the
-    smallest effects that are called drift, and what 99.9 % of the images' distances stay below."""
+    smallest effects that are called drift, what 99.9 % of the images' distances stay below, and for
+    windows of n images by what the thresholds of mean and variance grow."""
 
     mean_degrees: Annotated[float, Field(gt=0)]
     var_degrees: Annotated[float, Field(gt=0)]
     mean_floor: Annotated[float, Field(gt=0)]
     var_floor: Annotated[float, Field(gt=0)]
     distance: Annotated[float, Field(ge=0)]
+    calibration: tuple[tuple[Annotated[int, Field(gt=0)], float, float], ...] = ()
 
 
 class Layer(_Frozen):

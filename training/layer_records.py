@@ -82,6 +82,7 @@ def _baseline_words(layer: LayerBaseline | None) -> LayerBaselineWords | None:
         mean_floor=layer.mean_floor,
         var_floor=layer.var_floor,
         distance=layer.distance,
+        calibration=layer.calibration,
     )
 
 

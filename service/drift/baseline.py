@@ -28,7 +28,10 @@ class LayerBaseline:
     `mean` and `var` are μ₀ and v₀; `mean_spread` and `var_spread` the variances between images of m
     and ψ; `mean_degrees` and `var_degrees` the effective degrees of freedom of the channels of each
     (Satterthwaite: C² / Σ R², R their correlation); the floors are the smallest effects that are
-    called drift; `distance` is what 99.9 % of the images' distances stay below.
+    called drift; `distance` is what 99.9 % of the images' distances stay below. `calibration` has,
+    for windows of n images, by what the thresholds of mean and variance grow, (n, mean, variance),
+    so that false alarms are as frequent as they should be: with few images the averages are not yet
+    normal, and channels that hardly ever fire are less so than others.
     """
 
     name: str
@@ -42,6 +45,17 @@ class LayerBaseline:
     mean_floor: float
     var_floor: float
     distance: float
+    calibration: tuple[tuple[int, float, float], ...] = ()
+
+    def growth(self, rows: int) -> tuple[float, float]:
+        """The factors of both thresholds for a window of `rows` images, linear in 1/n between the
+        sizes that were calibrated; beyond the largest, its own."""
+        if not self.calibration:
+            return 1.0, 1.0
+        sizes, *factors = zip(*sorted(self.calibration, reverse=True), strict=True)
+        inverse = [1 / size for size in sizes]
+        mean, variance = (float(np.interp(1 / rows, inverse, factor)) for factor in factors)
+        return mean, variance
 
     @cached_property
     def used(self) -> NDArray[np.bool_]:
@@ -69,12 +83,11 @@ class LayerBaseline:
 class Baseline:
     """All layers, in network order, and what is known of the images as a whole.
 
-    `images` is N; `kind` tells whether it was measured on images, or computed from the scales and
-    biases alone. An image whose largest distance, as a share of the layers' own, is beyond
-    `image_limit` is an outlier; `image_rate` of the reference images are. `classes` counts their
-    predicted classes, where the network classifies. `calibration` has, for windows of n images, by
-    what the thresholds grow so that false alarms are as frequent as they should be: with few
-    images the averages are not yet normal.
+    `images` is N, where images came in groups of like ones that of the groups; `kind` tells whether
+    it was measured on images, or computed from the scales and biases alone. An image whose largest
+    distance, as a share of the layers' own, is beyond `image_limit` is an outlier; `image_rate` of
+    the reference images are. `classes` counts their predicted classes, where the network
+    classifies.
     """
 
     kind: Literal["measured", "analytic"]
@@ -83,16 +96,6 @@ class Baseline:
     image_limit: float
     image_rate: float
     classes: tuple[int, ...] | None = None
-    calibration: tuple[tuple[int, float], ...] = ()
-
-    def growth(self, rows: int) -> float:
-        """The factor of the thresholds for a window of `rows` images, linear in 1/n between the
-        sizes that were calibrated, and in 1/n to 1 beyond the largest."""
-        if not self.calibration:
-            return 1.0
-        sizes, factors = zip(*sorted(self.calibration, reverse=True), strict=True)
-        inverse = [0.0, *(1 / size for size in sizes)]
-        return float(np.interp(1 / rows, inverse, [1.0, *factors]))
 
     @cached_property
     def places(self) -> Mapping[str, slice]:

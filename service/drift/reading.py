@@ -25,7 +25,6 @@ def read_baseline(bundle: Bundle) -> Baseline | None:
         words.image_limit,
         words.image_rate,
         words.classes,
-        words.calibration,
     )
 
 
@@ -58,4 +57,5 @@ def _read_layer(layer: Layer, arrays: Statistics) -> LayerBaseline:
         mean_floor=words.mean_floor,
         var_floor=words.var_floor,
         distance=words.distance,
+        calibration=words.calibration,
     )

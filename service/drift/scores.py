@@ -69,21 +69,20 @@ def score_layers(window: Window, baseline: Baseline, level: float) -> list[Layer
     """A score for each layer of a window with at least one row; `level` is the probability of a
     false alarm in the whole window, shared evenly between all layers and both statistics."""
     test = 1 - level / (2 * max(1, len(baseline.layers)))
-    growth = baseline.growth(window.rows)
     return [
         _score(
             layer,
             window.mean[baseline.places[layer.name]],
             window.mean_square[baseline.places[layer.name]],
             1 / window.rows + 1 / baseline.images,
-            [growth * threshold for threshold in thresholds(layer, test)],
+            np.multiply(layer.growth(window.rows), thresholds(layer, test)),
         )
         for layer in baseline.layers
     ]
 
 
 def _score(
-    layer: LayerBaseline, mean: Vector, mean_square: Vector, f: float, limits: list[float]
+    layer: LayerBaseline, mean: Vector, mean_square: Vector, f: float, limits: Vector
 ) -> LayerScore:
     used = layer.used
     contribution = np.zeros(len(used))
@@ -96,8 +95,8 @@ def _score(
         variance_shift=_effect(moved.variance - moved.variance_noise),
         mean_significance=float(mean_significance),
         variance_significance=float(variance_significance),
-        mean_threshold=limits[0],
-        variance_threshold=limits[1],
+        mean_threshold=float(limits[0]),
+        variance_threshold=float(limits[1]),
         mean_floor=layer.mean_floor,
         variance_floor=layer.var_floor,
         contribution=contribution,

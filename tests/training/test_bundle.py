@@ -10,8 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.bundle import open_bundle
+from service.drift.reading import read_baseline
 from service.manifest import MODEL, PROBE, Preprocessing
 from training.bundle import Description, write_bundle
+from training.cli.rows import read_reference
 from training.errors import AnswerIsNo, UnusableInput
 
 CHANNELS = 3
@@ -152,3 +154,19 @@ def test_labels_and_preprocessing_must_fit_the_network(tmp_path: Path) -> None:
     with pytest.raises(UnusableInput, match=r"2 labels need an output of shape \[-1, 2\]"):
         write_bundle(_model(), Description("net", labels=("a", "b")), tmp_path)
     assert not (tmp_path / "net").exists()
+
+
+def test_a_baseline_counts_the_groups_that_its_file_names(tmp_path: Path) -> None:
+    images = RNG.standard_normal((64, 2, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "seen.npz", images=images, groups=np.arange(64) // 2)
+    reference = read_reference(_model(), tmp_path / "seen.npz", None)
+    assert reference.source == "seen.npz, 64 images in 32 groups"
+    written = write_bundle(_model(), Description("net"), tmp_path, reference=reference)
+    assert written.manifest.baseline is not None
+    assert written.manifest.baseline.images == 32
+    baseline = read_baseline(open_bundle(written.folder))
+    assert baseline is not None
+    assert [size for size, _, _ in baseline.layers[0].calibration] == [5, 10]
+    np.savez(tmp_path / "short.npz", images=images, groups=np.arange(63))
+    with pytest.raises(UnusableInput, match=r"expected as many rows as groups .* got 64 and 63"):
+        read_reference(_model(), tmp_path / "short.npz", None)

@@ -25,10 +25,13 @@ __all__ = ["Reference", "baseline_of", "baseline_words"]
 @dataclass(frozen=True, eq=False)
 class Reference:
     """Images that the network was normalized for, and did not train on: rows by input name, as they
-    go into the network, and where they come from, in words."""
+    go into the network, and where they come from, in words. `groups` [N] has a number for each
+    image, the same for images that are alike because they belong together (frames of a video, parts
+    of one picture); None: every image is for itself."""
 
     inputs: Mapping[str, NDArray[np.generic]]
     source: str
+    groups: NDArray[np.generic] | None = None
 
 
 def baseline_of(folded: FoldResult, probed: Probed, reference: Reference | None) -> Baseline:
@@ -37,7 +40,8 @@ def baseline_of(folded: FoldResult, probed: Probed, reference: Reference | None)
     if reference is None:
         return analytic(norms)
     rows = probe_rows(probed.model, probed.outputs, reference.inputs)
-    return measure(rows, {norm.name: norm.scale for norm in norms})
+    scales = {norm.name: norm.scale for norm in norms}
+    return measure(rows, scales, reference.groups)
 
 
 def baseline_words(baseline: Baseline, reference: Reference | None) -> manifest.Baseline | None:
@@ -51,7 +55,6 @@ def baseline_words(baseline: Baseline, reference: Reference | None) -> manifest.
         image_limit=baseline.image_limit,
         image_rate=baseline.image_rate,
         classes=baseline.classes,
-        calibration=baseline.calibration,
         input=None if reference is None else _input(reference.inputs),
     )
 

@@ -23,8 +23,9 @@ Pictures = Annotated[
 Baseline = Annotated[
     Path | None,
     typer.Option(
-        help="Images that training did not see, as .npz: arrays by input name, or 'images'. What "
-        "drift is measured against; best 1,000 to 10,000."
+        help="Images that training did not see, as .npz: arrays by input name, or 'images'; and "
+        "'groups', a number an image, where some belong together. What drift is measured against; "
+        "best 1,000 to 10,000."
     ),
 ]
 Softmax = Annotated[
@@ -49,9 +50,8 @@ def bundle(
     Example: `foldserve bundle resnet18.onnx --name resnet18 --labels imagenet.txt --softmax
     --baseline held-out.npz`
     """
-    from training.baseline import Reference
     from training.bundle import Description, write_bundle
-    from training.cli.rows import read_rows_for
+    from training.cli.rows import read_reference
     from training.descriptions import read_labels, read_preprocessing
     from training.onnx_files import read_onnx
 
@@ -63,10 +63,8 @@ def bundle(
         output_activation="softmax" if softmax else "none",
     )
     model = read_onnx(source)
-    reference = None
-    if baseline is not None:
-        rows = read_rows_for(model, baseline, description.preprocessing)
-        reference = Reference(rows, f"{baseline.name}, {len(next(iter(rows.values()))):,} images")
+    pictures = description.preprocessing
+    reference = None if baseline is None else read_reference(model, baseline, pictures)
     with working("folding, proving and bundling"):
         written = write_bundle(model, description, models, None, reference, force=force)
     checks = {key: check.model_dump() for key, check in written.manifest.checks}

@@ -15,17 +15,19 @@ from training.errors import UnusableInput
 from training.graph import Array
 
 Kind = Literal["unknown", "training", "live"]
-IMAGES, LABELS = "images", "labels"
+IMAGES, LABELS, GROUPS = "images", "labels", "groups"
 SEED = 20150211
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Arrays by input name, all with the rows along the first dimension; `labels` are classes."""
+    """Arrays by input name, all with the rows along the first dimension; `labels` are classes, and
+    `groups` has the same number for rows that belong together."""
 
     inputs: Mapping[str, Array]
     labels: Array | None = None
     kind: Kind = "unknown"
+    groups: Array | None = None
 
     def __len__(self) -> int:
         return min(len(array) for array in self.inputs.values())
@@ -53,13 +55,14 @@ def draw_rows(inputs: tuple[Input, ...], count: int, free: int = 32) -> Rows:
 def read_rows(
     path: Path, inputs: tuple[Input, ...], kind: Kind, pictures: Preprocessing | None = None
 ) -> Rows:
-    """The rows in an .npz archive: arrays by input name, or `images`; and `labels` if there are.
+    """The rows in an .npz archive: arrays by input name, or `images`; `labels` and `groups` if
+    there are.
 
     Bytes for a floating-point input go through `pictures`, where the target says how it takes
     them. Raises UnusableInput where an array is missing or does not fit.
     """
     arrays = _read(path)
-    labels = arrays.pop(LABELS, None)
+    labels, groups = (_of_each_row(arrays, name, inputs) for name in (LABELS, GROUPS))
     if len(inputs) == 1 and inputs[0].name not in arrays and IMAGES in arrays:
         arrays[inputs[0].name] = arrays.pop(IMAGES)
     missing = [wanted.name for wanted in inputs if wanted.name not in arrays]
@@ -69,11 +72,21 @@ def read_rows(
             f"only input), got {', '.join(arrays) or 'none'}"
         )
     fitted = {i.name: _fit(path, arrays[i.name], i, pictures) for i in inputs}
-    rows = Rows(fitted, None if labels is None else labels.reshape(-1), kind)
-    if not len(rows) or (labels is not None and len(labels.reshape(-1)) != len(rows)):
-        got = "no rows" if labels is None else f"{len(rows)} and {labels.size}"
-        raise UnusableInput(f"{path}: expected as many rows as labels and at least one, got {got}")
+    rows = Rows(fitted, labels, kind, groups)
+    for what, array in ((LABELS, labels), (GROUPS, groups)):
+        if not len(rows) or (array is not None and len(array) != len(rows)):
+            got = "no rows" if array is None else f"{len(rows)} and {len(array)}"
+            raise UnusableInput(
+                f"{path}: expected as many rows as {what} and at least one, got {got}"
+            )
     return rows
+
+
+def _of_each_row(arrays: dict[str, Array], name: str, inputs: tuple[Input, ...]) -> Array | None:
+    """Takes the array of that name out, flat, unless an input is called so."""
+    if name in arrays and all(wanted.name != name for wanted in inputs):
+        return arrays.pop(name).reshape(-1)
+    return None
 
 
 def _read(path: Path) -> dict[str, Array]:
