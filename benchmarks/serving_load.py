@@ -48,7 +48,9 @@ def closed_loop(request: Request, clients: int, seconds: int) -> Measured:
     if total is None or rate is None or not int(total[1]):  # nobody listens, or nobody answers
         return NOTHING
     refused = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", printed)))
-    broken = [int(n) for row in re.findall(r"errors: (.+)", printed) for n in re.findall(r"\d+", row)]
+    broken = [
+        int(n) for row in re.findall(r"errors: (.+)", printed) for n in re.findall(r"\d+", row)
+    ]
     good = 1 - refused / int(total[1])
     p50, p99 = (_milliseconds(printed, quantile) for quantile in ("50%", "99%"))
     return Measured(float(rate[1]) * good, p50, p99, refused + sum(broken))

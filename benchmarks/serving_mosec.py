@@ -1,6 +1,7 @@
 """mosec: `serving_mosec.py NETWORK.onnx PORT json|binary WORKERS BATCH`.
 
-Binary is rows as they lie in memory, both ways. Batches of 1 are batching switched off. A file of its own, because its workers import what they run by name.
+Binary is rows as they lie in memory, both ways. Batches of 1 are batching switched off. A file of
+its own, because its workers import what they run by name.
 """
 
 import os

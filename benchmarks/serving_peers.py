@@ -122,8 +122,9 @@ def _mosec() -> Iterator[Peer]:
             yield Peer(*named, (form.lower(), *map(str, how)), loads, "mosec")
 
 
-def _nothing(name: str, workers: int) -> Peer:
-    named = (name, "answers nothing", "serving_nothing.py", "/", _PLAIN, (str(workers),))
+def _nothing(workers: int) -> Peer:
+    setting = f"answers nothing, {workers} worker{'s' * (workers > 1)}"
+    named = ("uvicorn", setting, "serving_nothing.py", "/", _PLAIN, (str(workers),))
     return Peer(*named, package="uvicorn", rival=False, answers=False)
 
 
@@ -140,7 +141,12 @@ OURS_TWICE = Peer(
 )
 PEERS = (
     Peer(
-        "FastAPI", "tutorial", "serving_fastapi.py", "/predict", {"JSON": "plain"}, package="fastapi"
+        "FastAPI",
+        "tutorial",
+        "serving_fastapi.py",
+        "/predict",
+        {"JSON": "plain"},
+        package="fastapi",
     ),
     *_litserve(),
     *_bentoml(),
@@ -149,7 +155,7 @@ PEERS = (
     *_torchserve(),
     *_ray(),
     *_mosec(),
-    _nothing("uvicorn", 1),
-    _nothing("uvicorn, 2 workers", 2),
+    _nothing(1),
+    _nothing(2),
 )
 NAMES = tuple(dict.fromkeys(peer.name for peer in PEERS))

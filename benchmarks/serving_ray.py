@@ -53,6 +53,21 @@ class Batches(Alone):
         return list(self.session.run(None, {"x": np.concatenate(x)})[0])
 
 
+_DEPLOYMENTS = (("alone", Alone, 1), ("batches", Batches, 1), ("pair", Alone, 2))
+
+
+def _target(path: str, made: type[Alone], replicas: int, file: str) -> serve.RunTarget:
+    deployment = serve.deployment(
+        made,
+        num_replicas=replicas,
+        max_ongoing_requests=100,
+        # it is stopped for minutes while others are measured
+        health_check_period_s=3600,
+        health_check_timeout_s=3600,
+    )
+    return serve.RunTarget(deployment.bind(file, replicas), name=path, route_prefix=f"/{path}")
+
+
 def main(file: str, port: int) -> None:
     """Serves until it is ended."""
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # a short path: sockets
@@ -64,17 +79,7 @@ def main(file: str, port: int) -> None:
             _temp_dir=folder,
         )
         serve.start(http_options={"host": "127.0.0.1", "port": port, "access_log": False})
-        deployments = (("alone", Alone, 1), ("batches", Batches, 1), ("pair", Alone, 2))
-        for path, made, replicas in deployments:
-            deployment = serve.deployment(
-                made,
-                num_replicas=replicas,
-                max_ongoing_requests=100,
-                # it is stopped for minutes while others are measured
-                health_check_period_s=3600,
-                health_check_timeout_s=3600,
-            )
-            serve.run(deployment.bind(file, replicas), name=path, route_prefix=f"/{path}")
+        serve.run_many([_target(*each, file) for each in _DEPLOYMENTS])
         signal.sigwait({signal.SIGTERM})
         ray.shutdown()
 

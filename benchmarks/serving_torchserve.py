@@ -61,7 +61,7 @@ def _write_properties(name: str, port: int, workers: int, batch: int) -> None:
     }
     ends = ("inference_address", "management_address", "metrics_address")
     lines = [f"{end}=http://127.0.0.1:{port + 1000 * number}" for number, end in enumerate(ends)]
-    lines += [f"grpc_{end}_port={port + 3000 + number}" for number, end in enumerate(_GRPC)]
+    lines += [f"grpc_{end}_port={port + 1000 * number}" for number, end in enumerate(_GRPC, 3)]
     lines += [f"initial_worker_port={port + 5000}", "disable_system_metrics=true"]
     lines += ["disable_token_authorization=true", "job_queue_size=1000", "model_store=store"]
     lines += [f"load_models={name}", f"models={json.dumps({name: {'1.0': model}})}"]
@@ -71,7 +71,9 @@ def _write_properties(name: str, port: int, workers: int, batch: int) -> None:
 _GRPC = ("inference", "management")
 _LOG = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
-  <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%m%n"/></Console></Appenders>
+  <Appenders>
+    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%m%n"/></Console>
+  </Appenders>
   <Loggers><Root level="warn"><AppenderRef ref="out"/></Root></Loggers>
 </Configuration>"""  # otherwise each request writes several lines
 

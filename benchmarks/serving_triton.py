@@ -27,7 +27,7 @@ def main(file: str, port: int, instances: int, size: int) -> None:
             return list(loaded.run(None, {"x": x}))
 
         def infer_one(requests: Any) -> list[Any]:
-            return [dict(y=loaded.run(None, {"x": one["x"]})[0]) for one in requests]
+            return [{"y": loaded.run(None, {"x": one["x"]})[0]} for one in requests]
 
         return infer if size > 1 else infer_one
 
