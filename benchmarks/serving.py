@@ -14,6 +14,7 @@ that does nothing else.
 
 import argparse
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -174,6 +175,7 @@ def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Prints Markdown."""
     arguments = arguments_of()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # and the servers, too
     chosen = arguments.peers.split(",")
     peers = [OURS, OURS_TWICE, *(peer for peer in PEERS if peer.name in chosen)]
     tables = table.Tables()
@@ -189,7 +191,7 @@ def main() -> None:
                 if arguments.plot and network is networks[0]:
                     plot(sweep(found, network, targets, 1), network.name, arguments.plot)
             tables.add(network.name, found)
-            tables.befell += [table.befell_row(network.name, target) for target in targets]
+            tables.add_servers(network.name, targets)
     print(
         f"{date.today()}, {processor()}, {available_cpus()} processors, {platform.system()} "
         f"{platform.release()}, Python {platform.python_version()}, ONNX Runtime "

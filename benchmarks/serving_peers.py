@@ -44,6 +44,7 @@ class Peer:
     package: str = ""
     rival: bool = True  # whether ours is held against it
     answers: bool = True  # with scores
+    sleeps: bool = True  # whether it survives being stopped for minutes
 
     def command(self, python: str, network: Path, port: int) -> tuple[str, ...]:
         """What starts it; ours finds its bundles beside the network."""
@@ -103,7 +104,9 @@ def _triton() -> Iterator[Peer]:
     crowd = (Load.CROWD, 2, 64)
     for loads, *how in (_LONE, crowd, _PAIR):
         named = ("Triton", _setting(*how), "serving_triton.py")
-        yield Peer(*named, V2, _BOTH, tuple(map(str, how)), loads, "nvidia-pytriton")
+        arguments = tuple(map(str, how))
+        # stopped for 10 s, it ends: its backend waits for locks with a time limit
+        yield Peer(*named, V2, _BOTH, arguments, loads, "nvidia-pytriton", sleeps=False)
 
 
 def _ray() -> Iterator[Peer]:

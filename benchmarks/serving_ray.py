@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+from threading import Event
 from typing import Any
 
 os.environ.update(RAY_worker_niceness="0", RAY_SERVE_THROUGHPUT_OPTIMIZED="1")
@@ -80,8 +81,11 @@ def main(file: str, port: int) -> None:
         )
         serve.start(http_options={"host": "127.0.0.1", "port": port, "access_log": False})
         serve.run_many([_target(*each, file) for each in _DEPLOYMENTS])
-        signal.sigwait({signal.SIGTERM})
-        ray.shutdown()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        try:
+            Event().wait()
+        finally:
+            ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -18,14 +18,16 @@ class Server:
     """A command that listens, with all the processes that it starts, in whatever sessions: they
     inherit a mark in their environment, or descend from one that did."""
 
-    def __init__(self, command: tuple[str, ...], folder: Path) -> None:
-        self._command, self._folder = command, folder
+    def __init__(self, command: tuple[str, ...], folder: Path, sleeps: bool = True) -> None:
+        self._command, self._folder, self._sleeps = command, folder, sleeps
+        self._idle_since = self._idle_s = self._idle_cpu_s = self._cpu_s = 0.0
         self.starts = 0
         self.start()
 
     def start(self) -> None:
         """Starts it, once more if it has ended, in a new folder."""
         self.starts += 1
+        self._idle_since = 0.0
         place = self._folder / str(self.starts)
         place.mkdir(parents=True)
         self.log = place / "log.txt"
@@ -57,7 +59,11 @@ class Server:
     @contextmanager
     def awake(self) -> Iterator[None]:
         """Servers sleep while others are measured: some are busy even when nobody asks."""
-        self._signal(signal.SIGCONT)
+        if self._sleeps:
+            self._signal(signal.SIGCONT)
+        elif self._idle_since:
+            self._idle_s += time.monotonic() - self._idle_since
+            self._idle_cpu_s += self._processor_s() - self._cpu_s
         time.sleep(_WAKING_S)
         try:
             yield
@@ -65,8 +71,16 @@ class Server:
             self.sleep()
 
     def sleep(self) -> None:
-        """Stops its processes."""
-        self._signal(signal.SIGSTOP)
+        """Stops its processes; or notes what they have used, if they would not survive it."""
+        if self._sleeps:
+            self._signal(signal.SIGSTOP)
+        else:
+            self._idle_since, self._cpu_s = time.monotonic(), self._processor_s()
+
+    @property
+    def idle_share(self) -> float:
+        """What it took of one processor while others were measured."""
+        return self._idle_cpu_s / self._idle_s if self._idle_s else 0.0
 
     def end(self) -> None:
         """Ends it, and what it has left behind."""
@@ -91,6 +105,14 @@ class Server:
                 text = Path(f"/proc/{process}/smaps_rollup").read_text()
                 total += int(text.split("\nPss:")[1].split()[0])
         return total / 1024
+
+    def _processor_s(self) -> float:
+        ticks = 0
+        for process in self._processes():
+            with suppress(OSError):
+                stat = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(stat[11]) + int(stat[12])  # in user mode, in the kernel
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _signal(self, number: int) -> None:
         for process in self._processes():

@@ -39,6 +39,7 @@ class Tables:
     twice: list[str] = field(default_factory=list)
     rates: list[str] = field(default_factory=list)
     befell: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)
     every: list[str] = field(default_factory=list)
 
     def add(self, network: str, found: Found) -> None:
@@ -47,6 +48,16 @@ class Tables:
         self.twice += _twice(network, found)
         self.every += _rows(network, found)
 
+    def add_servers(self, network: str, targets: Iterable[Target]) -> None:
+        """What befell servers, and what those took that are never stopped."""
+        for target in targets:
+            row = (network, target.peer.name, target.peer.setting)
+            if target.befell:
+                times = f"{len(target.befell)} times; first: " if len(target.befell) > 1 else ""
+                self.befell.append(_row(row, times + target.befell[0]))
+            if not target.peer.sleeps:
+                self.idle.append(_row(row, f"{target.server.idle_share:.3f}"))
+
     def __str__(self) -> str:
         limits = ("÷ ONNX Runtime on all threads", "÷ … a run on each thread")
         ours = ("network", "clients", "tensors", "foldserve", "best of the others")
@@ -54,23 +65,17 @@ class Tables:
         twice = ("network", "clients", "tensors", "1 worker", "2 workers", "2 ÷ 1", "errors")
         rates = ("network", "requests/s sent", "tensors", "p50 ms", "p99 ms", "errors")
         befell = ("network", "server", "setting", "what befell it")
+        idle = ("network", "not stopped", "setting", "processors taken while others are measured")
         every = ("network", "clients", "server", "setting", "tensors", "requests/s")
         tables = (
             (best, self.best),
             (twice, self.twice),
             (rates, self.rates),
-            (befell, [row for row in self.befell if row]),
+            (befell, self.befell),
+            (idle, self.idle),
             ((*every, "p50 ms", "p99 ms", "errors"), self.every),
         )
         return "\n\n".join("\n".join([*_head(names), *rows]) for names, rows in tables if rows)
-
-
-def befell_row(network: str, target: Target) -> str:
-    """What befell a server; empty when nothing did."""
-    if not target.befell:
-        return ""
-    times = f"{len(target.befell)} times; first: " if len(target.befell) > 1 else ""
-    return _row((network, target.peer.name, target.peer.setting, times + target.befell[0]))
 
 
 def rate_row(network: str, per_s: int, form: str, results: Sequence[Measured]) -> str:

@@ -46,6 +46,13 @@ class Target:
                     return
                 time.sleep(_RETRY_S)
 
+    def again(self) -> None:
+        """Starts it anew."""
+        self.server.end()
+        self.server.start()
+        self.out = False
+        self.ready(_START_S)
+
     def note(self, what: str) -> None:
         """Something befell it."""
         ended = self.server.ended or "it runs"
@@ -58,8 +65,7 @@ class Target:
             return NOTHING
         if self.server.ended:
             self.note("had ended, was started again")
-            self.server.start()
-            self.ready(_START_S)
+            self.again()
         if self.out:
             return NOTHING
         with self.server.awake():
@@ -142,13 +148,16 @@ def serving(
                 own = port + len(servers)
                 place = folder / "servers" / f"{network.name}-{len(servers)}"
                 command = peer.command(python, folder / f"{network.name}.onnx", own)
-                servers[kind] = Server(command, place), own
+                servers[kind] = Server(command, place, peer.sleeps), own
                 stack.callback(servers[kind][0].end)
             server, own = servers[kind]
             requests = _requests(folder, network, peer, own)
             targets.append(Target(peer, server, requests, expected, network.name))
         for target in targets:
             target.ready(_START_S)
+        for target in targets:
+            if target.out:  # some give up when others start beside them
+                target.again()
         memory = sum(server.memory_mib() for server, _ in servers.values())
         print(f"{network.name}: {len(servers)} servers, {memory:.0f} MiB", file=sys.stderr)
         for server, _ in servers.values():
