@@ -18,7 +18,7 @@ from serving_table import Column, Found
 _FORMS = ("JSON", "binary")
 _GAP = 0.048  # between names, in shares of the axis
 _OURS, _LIMIT = "#c0392b", "#999999"
-_OTHERS = ("#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17a2b8", "#bcbd22", "#e08214")
+_OTHERS = ("#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e08214", "#d6338a", "#17a2b8", "#222222")
 
 Curve = dict[int, tuple[float, float]]  # clients: requests/s, p99 in ms
 
@@ -68,13 +68,14 @@ def _names(axis: Axes, curves: dict[str, Curve], row: int, colours: dict[str, st
     ends = sorted((list(curve.values())[-1][row], name) for name, curve in curves.items())
     low, high = (math.log10(limit) for limit in axis.get_ylim())
     wished = [(math.log10(value) - low) / (high - low) for value, _ in ends]
+    right = max(clients for curve in curves.values() for clients in curve) * 1.35
     for place, (value, name) in zip(apart(wished, _GAP), ends, strict=True):
         last = list(curves[name])[-1]
-        text = "uvicorn, answering nothing" if name == "uvicorn" else name
+        text = "uvicorn without a model" if name == "uvicorn" else name
         axis.annotate(
             text,
             (last, value),
-            xytext=(last * 1.35, 10 ** (low + place * (high - low))),
+            xytext=(right, 10 ** (low + place * (high - low))),
             textcoords="data",
             va="center",
             fontsize=9,
