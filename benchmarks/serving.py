@@ -62,7 +62,7 @@ def measure(
 def at(targets: list[Target], network: Network, clients: int) -> list[tuple[Target, str, Request]]:
     """The servers that have a setting for this load, with each form of their requests."""
     kind = Load.of(network.large, clients)
-    chosen = [target for target in targets if kind & target.peer.loads and not target.out]
+    chosen = [target for target in targets if kind & target.peer.loads]
     return [(target, *request) for target in chosen for request in target.requests.items()]
 
 
@@ -185,11 +185,12 @@ def main() -> None:
         for network in networks:
             tell(f"{network.name}: starting")
             with serving(folder, network, peers, arguments.pythons, arguments.port) as targets:
-                found = measure(folder, network, targets, arguments)
+                there = [target for target in targets if not target.out]
+                found = measure(folder, network, there, arguments)
                 if network.rated:
                     tables.rates += at_a_rate(folder, network, targets[0], arguments)
                 if arguments.plot and network is networks[0]:
-                    plot(sweep(found, network, targets, 1), network.name, arguments.plot)
+                    plot(sweep(found, network, there, 1), network.name, arguments.plot)
             tables.add(network.name, found)
             tables.add_servers(network.name, targets)
     print(
