@@ -38,7 +38,7 @@ from serving_targets import Target, serving  # noqa: E402
 from service.threads import available_cpus  # noqa: E402
 
 _RATE = 500
-_SWEEP = (1, 2, 4, 8, 16, 32, 64, 128)
+_SWEEP = (1, 4, 16, 32, 64, 128)
 _BATCH = 32  # of the limits with several rows in a run
 
 

@@ -82,11 +82,15 @@ class Server:
         """What it took of one processor while others were measured."""
         return self._idle_cpu_s / self._idle_s if self._idle_s else 0.0
 
+    def terminate(self) -> None:
+        """Asks it to end."""
+        self._signal(signal.SIGCONT)
+        self._process.terminate()
+
     def end(self) -> None:
         """Ends it, and what it has left behind."""
-        self._signal(signal.SIGCONT)
+        self.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.terminate()
             self._process.wait(_ENDING_S)
         self._signal(signal.SIGKILL)
         self._process.wait()

@@ -163,3 +163,5 @@ def serving(
         for server, _ in servers.values():
             server.sleep()
         yield targets
+        for server, _ in servers.values():
+            server.terminate()  # all at once; then each is waited for
