@@ -19,13 +19,12 @@ class Server:
     inherit a mark in their environment, or descend from one that did."""
 
     def __init__(self, command: tuple[str, ...], folder: Path, sleeps: bool = True) -> None:
-        self._command, self._folder, self._sleeps = command, folder, sleeps
+        self._command, self._folder, self.sleeps = command, folder, sleeps
         self._idle_since = self._idle_s = self._idle_cpu_s = self._cpu_s = 0.0
         self.starts = 0
-        self.start()
 
     def start(self) -> None:
-        """Starts it, once more if it has ended, in a new folder."""
+        """Starts it, for the first time or anew, in a new folder."""
         self.starts += 1
         self._idle_since = 0.0
         place = self._folder / str(self.starts)
@@ -59,7 +58,7 @@ class Server:
     @contextmanager
     def awake(self) -> Iterator[None]:
         """Servers sleep while others are measured: some are busy even when nobody asks."""
-        if self._sleeps:
+        if self.sleeps:
             self._signal(signal.SIGCONT)
         elif self._idle_since:
             self._idle_s += time.monotonic() - self._idle_since
@@ -72,7 +71,7 @@ class Server:
 
     def sleep(self) -> None:
         """Stops its processes; or notes what they have used, if they would not survive it."""
-        if self._sleeps:
+        if self.sleeps:
             self._signal(signal.SIGSTOP)
         else:
             self._idle_since, self._cpu_s = time.monotonic(), self._processor_s()
@@ -84,11 +83,14 @@ class Server:
 
     def terminate(self) -> None:
         """Asks it to end."""
-        self._signal(signal.SIGCONT)
-        self._process.terminate()
+        if self.starts:
+            self._signal(signal.SIGCONT)
+            self._process.terminate()
 
     def end(self) -> None:
         """Ends it, and what it has left behind."""
+        if not self.starts:
+            return
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_ENDING_S)

@@ -134,34 +134,56 @@ def _requests(folder: Path, network: Network, peer: Peer, port: int) -> dict[str
 def serving(
     folder: Path, network: Network, peers: list[Peer], pythons: dict[str, str], port: int
 ) -> Iterator[list[Target]]:
-    """Those of the peers that have a setting for the loads of this network: started all at once,
-    asked until they answer rightly, and put to sleep."""
+    """Those of the peers that have a setting for the loads of this network, answering rightly and
+    asleep, or out."""
+    targets = _targets(folder, network, peers, pythons, port)
+    servers = list(dict.fromkeys(target.server for target in targets))
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(server.end)
+        _start(targets, servers)
+        memory = sum(server.memory_mib() for server in servers)
+        print(f"{network.name}: {len(servers)} servers, {memory:.0f} MiB", file=sys.stderr)
+        yield targets
+        for server in servers:
+            server.terminate()  # all at once; then each is waited for
+
+
+def _targets(
+    folder: Path, network: Network, peers: list[Peer], pythons: dict[str, str], port: int
+) -> list[Target]:
     loads = [Load.of(network.large, clients) for clients in network.clients]
     expected = _expected(folder, network)
-    with ExitStack() as stack:
-        servers: dict[tuple[str, ...], tuple[Server, int]] = {}
-        targets = []
-        for peer in (peer for peer in peers if any(load & peer.loads for load in loads)):
-            python = pythons.get(peer.name, sys.executable)
-            kind = (python, peer.script, *peer.arguments)
-            if kind not in servers:
-                own = port + len(servers)
-                place = folder / "servers" / f"{network.name}-{len(servers)}"
-                command = peer.command(python, folder / f"{network.name}.onnx", own)
-                servers[kind] = Server(command, place, peer.sleeps), own
-                stack.callback(servers[kind][0].end)
-            server, own = servers[kind]
-            requests = _requests(folder, network, peer, own)
-            targets.append(Target(peer, server, requests, expected, network.name))
-        for target in targets:
+    servers: dict[tuple[str, ...], tuple[Server, int]] = {}
+    targets = []
+    for peer in (peer for peer in peers if any(load & peer.loads for load in loads)):
+        python = pythons.get(peer.name, sys.executable)
+        kind = (python, peer.script, *peer.arguments)
+        if kind not in servers:
+            own = port + len(servers)
+            place = folder / "servers" / f"{network.name}-{len(servers)}"
+            command = peer.command(python, folder / f"{network.name}.onnx", own)
+            servers[kind] = Server(command, place, peer.sleeps), own
+        server, own = servers[kind]
+        requests = _requests(folder, network, peer, own)
+        targets.append(Target(peer, server, requests, expected, network.name))
+    return targets
+
+
+def _start(targets: list[Target], servers: list[Server]) -> None:
+    """All that sleep at once; then, in the quiet, the others, and once more what gave up."""
+    sleepers = [server for server in servers if server.sleeps]
+    for server in sleepers:
+        server.start()
+    for target in (target for target in targets if target.server.sleeps):
+        target.ready(_START_S)
+    for server in sleepers:
+        server.sleep()
+    for target in targets:
+        if not target.server.starts:
+            target.server.start()
+        if not target.server.sleeps:
             target.ready(_START_S)
-        for target in targets:
-            if target.out:  # some give up when others start beside them
-                target.again()
-        memory = sum(server.memory_mib() for server, _ in servers.values())
-        print(f"{network.name}: {len(servers)} servers, {memory:.0f} MiB", file=sys.stderr)
-        for server, _ in servers.values():
-            server.sleep()
-        yield targets
-        for server, _ in servers.values():
-            server.terminate()  # all at once; then each is waited for
+        if target.out:
+            target.again()
+        target.server.sleep()
