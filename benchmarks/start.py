@@ -10,6 +10,7 @@ resident (RSS) and with what is shared counted in parts (PSS), when ready and af
 
 import argparse
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -94,6 +95,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--models", default="models")
     chosen = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first start compiles
     measured: dict[int, list[list[float]]] = {workers: [] for workers in WORKERS}
     for number in range(chosen.starts + 1):
         for workers in WORKERS:

@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 
-from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 
-from service import __version__
 from service.alarms import Alarms
 from service.api import documentation, errors
 from service.api.codec import LENGTH_HEADER
@@ -34,18 +33,13 @@ from service.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
-_DESCRIPTION = (
-    "A model server for networks trained with batch normalization. It speaks the Open Inference "
-    "Protocol V2, takes pictures and plain rows, and shows what every normalization layer holds."
-)
-
 
 def create_app(
     settings: Settings,
     on_loaded: Callable[[], None] = lambda: None,
     log: Log | None = None,
     peers: Peers | None = None,
-) -> FastAPI:
+) -> Starlette:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
@@ -56,7 +50,7 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         threads = settings.threads_per_worker()
         logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
@@ -92,20 +86,11 @@ def create_app(
                 with _at_work(control, settings.watch_s, drift_s):
                     yield
 
-    app = FastAPI(
-        title="foldserve",
-        version=__version__,
-        description=_DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
-    )
+    table = [entry for router in ROUTERS for entry in router.entries]
+    app = Starlette(routes=[entry.route() for entry in table], lifespan=lifespan)
+    app.router.redirect_slashes = False  # there is one path to each
     errors.install(app)
-    documentation.install(app, guard)
-    for router in ROUTERS:
-        app.include_router(router)
+    documentation.install(app, table, guard)
     doorkeeper = Doorkeeper(guard, settings.access_log)
     app.state.door = HotDoor(app, doorkeeper)
     app.add_middleware(Gate, doorkeeper=doorkeeper)
@@ -120,7 +105,7 @@ def create_app(
     return app
 
 
-def stop(app: FastAPI) -> None:
+def stop(app: Starlette) -> None:
     """The service is not ready from now on; requests are still answered."""
     context: Context | None = getattr(app.state, "context", None)  # none before models are loaded
     if context is not None:

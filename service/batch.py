@@ -10,22 +10,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.errors import InferenceFailed
+from service.statistics import Release
 from service.tensors import Array
 
 Arrays = Mapping[str, Array]
 Run = Callable[[Arrays, bool], dict[str, Array]]  # (inputs, whether the machine is idle otherwise)
 Outcome = dict[str, Array] | Exception
+Tell = Callable[[Outcome], None]
 
 
 class Request:
-    """One call that waits: its rows, when it came, until when it may wait, what it has so far."""
+    """One call that waits: its rows, when it came, until when it may wait, what it has so far.
+
+    `tell` is called once, with the answer or why there is none; not after a withdrawal. `future`
+    is that of who waits in a task, which may be cancelled a moment before the withdrawal.
+    """
 
     __slots__ = (
-        "answers", "arrived", "began", "deadline", "future", "inputs", "missing", "order", "rows",
-        "shape", "taken", "timer",
+        "answers", "arrived", "began", "deadline", "done", "future", "inputs", "missing", "order",
+        "rows", "shape", "taken", "tell", "timer",
     )  # fmt: skip
 
-    def __init__(self, inputs: Arrays, order: tuple[int, int], arrived: int, deadline: int) -> None:
+    def __init__(
+        self, inputs: Arrays, tell: Tell, order: tuple[int, int], arrived: int, deadline: int
+    ) -> None:
         first = next(iter(inputs.values()))
         self.inputs, self.rows = inputs, len(first)
         self.shape = tuple([array.shape[1:] for array in inputs.values()])
@@ -35,28 +43,43 @@ class Request:
         self.taken = 0  # rows that were given to a run
         self.missing = self.rows  # rows without an answer
         self.answers: dict[int, dict[str, Array]] = {}  # by the first row of each part
-        self.future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+        self.tell, self.done = tell, False
+        self.future: asyncio.Future[dict[str, Array]] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.done or (self.future is not None and self.future.cancelled())
 
-@dataclass(frozen=True, slots=True)
+
 class Part:
     """Rows of one request in a batch: `start` to `stop` of that request."""
 
-    request: Request
-    start: int
-    stop: int
+    __slots__ = ("request", "rows", "start", "stop")
 
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return self.stop - self.start
+    def __init__(self, request: Request, start: int, stop: int) -> None:
+        self.request, self.start, self.stop = request, start, stop
+        self.rows = stop - start
 
     def inputs(self) -> Arrays:
         """The rows themselves, not copied."""
         if self.rows == self.request.rows:
             return self.request.inputs
         return {name: a[self.start : self.stop] for name, a in self.request.inputs.items()}
+
+
+@dataclass(slots=True)
+class Batch:
+    """Parts that are run together at `size`, why they do not wait for more, and what it took."""
+
+    parts: list[Part]
+    size: int
+    release: Release
+    alone: bool
+    started: int = 0  # nanoseconds of the clock, as the next three
+    ready: int = 0
+    ended: int = 0
 
 
 def gather(parts: Sequence[Part], size: int) -> Arrays:
@@ -110,3 +133,13 @@ def join(answers: Mapping[int, dict[str, Array]]) -> dict[str, Array]:
         return answers[0]
     ordered = [answers[start] for start in sorted(answers)]
     return {name: np.concatenate([answer[name] for answer in ordered]) for name in ordered[0]}
+
+
+def fulfil(future: "asyncio.Future[dict[str, Array]]", outcome: Outcome) -> None:
+    """Gives a future its outcome."""
+    if future.done():  # its caller was cancelled, and withdraws in a moment
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -16,7 +16,9 @@ from functools import partial
 from time import time_ns
 from typing import Protocol
 
-from service.batch import Arrays, Outcome, Part, Request, Run, gather, join, run_apart, scatter
+from service.batch import Arrays, Batch, Outcome, Request, Run, Tell
+
+from service.batch import fulfil, gather, join, run_apart, scatter  # isort: skip
 from service.batch_sizes import BatchSizes
 from service.errors import DeadlinePassed, InferenceFailed, QueueFull, Stopping
 from service.statistics import Execution, Failure, Release
@@ -38,8 +40,11 @@ class Observer(Protocol):
     def executed(self, execution: Execution, now_ms: int) -> None:
         """A run succeeded."""
 
-    def answered(self, total_ns: int, queue_ns: int, execution: Execution) -> None:
+    def answered(self, total_ns: int, queue_ns: int) -> None:
         """A request was answered."""
+
+    def computed(self, execution: Execution, requests: int) -> None:
+        """A run held the last rows of so many requests that were answered."""
 
     def failed(self, total_ns: int, failure: Failure) -> None:
         """A request was not answered."""
@@ -62,17 +67,6 @@ class Lanes:
     executor: Executor
     count: int
     inline_s: float
-
-
-@dataclass(slots=True)
-class _Batch:
-    parts: list[Part]
-    size: int
-    release: Release
-    alone: bool
-    started: int = 0  # nanoseconds of the clock, as the next three
-    ready: int = 0
-    ended: int = 0
 
 
 class Batcher:
@@ -114,14 +108,33 @@ class Batcher:
         Raises QueueFull, DeadlinePassed when the last row was not started within `timeout_s`,
         Stopping, and what the run raises on these rows.
         """
-        request = self._admit(inputs, priority, timeout_s)
+        future: asyncio.Future[dict[str, Array]] = asyncio.get_running_loop().create_future()
+        request = self.ask(inputs, partial(fulfil, future), priority=priority, timeout_s=timeout_s)
+        request.future = future
         try:
-            return await request.future
+            return await future
         except asyncio.CancelledError:
-            self._withdraw(request)
-            if request.future.cancelled():  # else it has just ended otherwise, and is counted
-                self._observer.failed(self._clock() - request.arrived, Failure.CANCELLED)
+            self.withdraw(request)
             raise
+
+    def ask(
+        self, inputs: Arrays, tell: Tell, *, priority: int = 0, timeout_s: float | None = None
+    ) -> Request:
+        """The same without a task: `tell` is called with the answers, or the reason why there are
+        none, from the event loop; it must not raise. Raises QueueFull and Stopping itself."""
+        request = self._admit(inputs, tell, priority, timeout_s)
+        self._waiting.add(request)
+        if timeout_s is not None:
+            loop = asyncio.get_running_loop()
+            request.timer = loop.call_later(timeout_s, self._expire, request)
+        self._plan_turn()
+        return request
+
+    def withdraw(self, request: Request) -> None:
+        """Its caller has left: what is not run yet is not run, and nobody is told."""
+        if not request.done:
+            self._end(request)
+            self._observer.failed(self._clock() - request.arrived, Failure.CANCELLED)
 
     def close(self) -> None:
         """Answers what still waits with Stopping, and takes nothing more; runs are finished."""
@@ -129,11 +142,11 @@ class Batcher:
         for request in self._waiting.requests():
             self._fail(request, Stopping("server: stopped before this request was run"))
 
-    def _admit(self, inputs: Arrays, priority: int, timeout_s: float | None) -> Request:
+    def _admit(self, inputs: Arrays, tell: Tell, priority: int, timeout_s: float | None) -> Request:
         now = self._clock()
         wait_s = self._limits.queue_timeout_s if timeout_s is None else timeout_s
         order = (priority or DEFAULT_PRIORITY, self._number)
-        request = Request(inputs, order, now, now + int(wait_s * _S))
+        request = Request(inputs, tell, order, now, now + int(wait_s * _S))
         if self._closed:
             self._observer.failed(0, Failure.STOPPING)
             raise Stopping("server: expected no more requests, it is stopping")
@@ -145,11 +158,6 @@ class Batcher:
                 retry_after_s=min(waiting, waiting + request.rows - limit) / self._rows_per_s,
             )
         self._number += 1
-        self._waiting.add(request)
-        if timeout_s is not None:
-            loop = asyncio.get_running_loop()
-            request.timer = loop.call_later(wait_s, self._expire, request)
-        self._plan_turn()
         return request
 
     def _plan_turn(self, delay_s: float = 0.0) -> None:
@@ -177,13 +185,13 @@ class Batcher:
             work = loop.run_in_executor(self._lanes.executor, self._execute, batch)
             work.add_done_callback(partial(self._returned, batch))
 
-    def _returned(self, batch: _Batch, done: "asyncio.Future[list[Outcome]]") -> None:
+    def _returned(self, batch: Batch, done: "asyncio.Future[list[Outcome]]") -> None:
         self._running -= 1
         self._finish(batch, done.result())
         if self._waiting.rows:
             self._plan_turn()
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         now = self._clock()
         for request in self._waiting.drop_expired(now):
             self._fail(request, _too_late(request))
@@ -204,7 +212,7 @@ class Batcher:
         for request in expired:
             self._fail(request, _too_late(request))
         size = self._fits[sum(part.rows for part in parts)]
-        return _Batch(parts, size, release, alone and not self._waiting.rows)
+        return Batch(parts, size, release, alone and not self._waiting.rows)
 
     def _rows_of_next(self, waiting: int) -> int:
         rows = self._plans[min(waiting, self._largest)]
@@ -214,7 +222,7 @@ class Batcher:
         share = max(self._smallest, -(-waiting // free))  # every free lane gets something to do
         return self._plans[min(share, self._largest)]
 
-    def _execute(self, batch: _Batch) -> list[Outcome]:
+    def _execute(self, batch: Batch) -> list[Outcome]:
         """Runs a batch, in whichever thread; an outcome for each part."""
         batch.started = self._clock()
         try:
@@ -230,7 +238,7 @@ class Batcher:
         except Exception as error:  # out of memory, say: the callers are told, the queue goes on
             return [error] * len(batch.parts)
 
-    def _finish(self, batch: _Batch, outcomes: list[Outcome]) -> None:
+    def _finish(self, batch: Batch, outcomes: list[Outcome]) -> None:
         now = self._clock()
         rows = sum(part.rows for part in batch.parts)
         ready, ended = batch.ready or now, batch.ended or now
@@ -241,9 +249,10 @@ class Batcher:
             self._observer.executed(execution, time_ns() // 1_000_000)
             rate = rows * self._lanes_used(batch) * _S / max(1, now - batch.started)
             self._rows_per_s += _SMOOTHING * (rate - self._rows_per_s)
+        answered = 0
         for part, outcome in zip(batch.parts, outcomes, strict=True):
             request = part.request
-            if request.future.done():  # it left, its time was over, or another part failed
+            if request.over:  # it left, its time was over, or another part failed
                 continue
             if isinstance(outcome, Exception):
                 self._fail(request, outcome)
@@ -252,30 +261,33 @@ class Batcher:
             request.answers[part.start] = outcome
             request.missing -= part.rows
             if not request.missing:
-                self._answer(request, execution, now)
+                self._answer(request, now)
+                answered += 1
+        self._observer.computed(execution, answered)
 
-    def _lanes_used(self, batch: _Batch) -> int:
+    def _lanes_used(self, batch: Batch) -> int:
         return 1 if batch.size in self._inline else max(1, self._running)
 
-    def _answer(self, request: Request, execution: Execution, now: int) -> None:
+    def _answer(self, request: Request, now: int) -> None:
+        request.done = True
         if request.timer is not None:
             request.timer.cancel()
-        request.future.set_result(join(request.answers))
-        queue_ns = request.began - request.arrived
-        self._observer.answered(now - request.arrived, queue_ns, execution)
+        self._observer.answered(now - request.arrived, request.began - request.arrived)
+        request.tell(join(request.answers))
 
     def _expire(self, request: Request) -> None:
         if request.taken < request.rows:  # else all its rows run in time
             self._fail(request, _too_late(request))
 
     def _fail(self, request: Request, error: Exception) -> None:
-        self._withdraw(request)
-        if not request.future.done():
-            request.future.set_exception(error)
+        if not request.over:
+            self._end(request)
             failure = _FAILURES.get(type(error), Failure.FAILED)
             self._observer.failed(self._clock() - request.arrived, failure)
+            request.tell(error)
 
-    def _withdraw(self, request: Request) -> None:
+    def _end(self, request: Request) -> None:
+        request.done = True
         self._waiting.remove(request)
         if request.timer is not None:
             request.timer.cancel()

@@ -16,7 +16,7 @@ from typing import Any
 from service.alarms import Alarms
 from service.errors import FoldserveError, NotReady
 from service.logs import Log, LogSettings
-from service.metrics import Snapshot, render, take_snapshot
+from service.metrics import Snapshot, take_snapshot
 from service.model import Model
 from service.peers import Peers
 from service.recording import Recorder, Recording
@@ -101,6 +101,8 @@ class Control:
 
     async def metrics(self) -> bytes:
         """The metrics of all workers."""
+        from service.exposition import render
+
         others = await self._peers.ask(_METRICS_TIMEOUT_S, do="metrics")
         return render({**others, self._peers.number: self._snapshot()})
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: one snapshot of plain numbers a worker, one text for all of them.
+"""Metrics: their names, and a snapshot of plain numbers a worker, of which `exposition` makes text.
 
 Whichever worker is asked answers for all. Each keeps a label of its own: a counter of a worker
 that was replaced begins again at 0, which Prometheus understands for a series, but not for a sum
@@ -8,28 +8,17 @@ code lists, status codes. Nothing here is on the way of a request.
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
+from typing import Any
 
 from service.alarms import Alarms
-from service.drift.verdict import Word
 from service.model import Model
 from service.registry import Registry
-from service.statistics import Histogram
+from service.statistics import ROWS, SECONDS, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_MODEL = ("model", "version", "worker")
 
 Snapshot = dict[str, Any]
 
@@ -74,7 +63,6 @@ LAYERS = {
     "foldserve_drift_alarm": "1 for a layer that has moved beyond chance and its floor.",
 }
 DELIVERIES = {"foldserve_drift_webhook": "Messages to the webhook, by what became of them."}
-_VERSION = ("model", "version")
 
 
 def take_snapshot(
@@ -107,13 +95,6 @@ def resident_bytes() -> int:
         return 0
 
 
-def render(snapshots: Mapping[int, Snapshot]) -> bytes:
-    """The text of all workers' snapshots, by their number."""
-    registry = CollectorRegistry()
-    registry.register(_Snapshots(snapshots))
-    return generate_latest(registry)
-
-
 def _model(model: Model) -> Snapshot:
     statistics = model.statistics
     return {
@@ -122,111 +103,19 @@ def _model(model: Model) -> Snapshot:
         "foldserve_requests": statistics.success.count,
         "foldserve_failures": {reason.value: n for reason, n in statistics.failures.items()},
         "foldserve_batches": {reason.value: n for reason, n in statistics.releases.items()},
-        "foldserve_queue_seconds": _histogram(statistics.queue_seconds),
-        "foldserve_compute_seconds": _histogram(statistics.compute_seconds),
-        "foldserve_request_seconds": _histogram(statistics.request_seconds),
-        "foldserve_batch_rows": _histogram(statistics.batch_rows),
+        "foldserve_queue_seconds": _histogram(statistics.queue_seconds, SECONDS),
+        "foldserve_compute_seconds": _histogram(statistics.compute_seconds, SECONDS),
+        "foldserve_request_seconds": _histogram(statistics.request_seconds, SECONDS),
+        "foldserve_batch_rows": _histogram(statistics.batch_rows, ROWS),
         "foldserve_waiting_rows": model.batcher.waiting_rows,
         "foldserve_load_seconds": model.load_seconds,
     }
 
 
-def _histogram(histogram: Histogram) -> Snapshot:
+def _histogram(histogram: Histogram, bounds: Sequence[float]) -> Snapshot:
     """Cumulative counts by upper bound, as Prometheus has them."""
-    buckets, below = [], 0
-    bounds = [*map(str, map(float, histogram.bounds)), "+Inf"]
-    for bound, count in zip(bounds, histogram.counts, strict=True):
-        below += count
-        buckets.append([bound, below])
-    return {"buckets": buckets, "total": histogram.total}
-
-
-class _Snapshots(Collector):
-    def __init__(self, snapshots: Mapping[int, Snapshot]) -> None:
-        self._snapshots = {str(number): snapshots[number] for number in sorted(snapshots)}
-
-    def collect(self) -> Iterable[Metric]:
-        """Every series of every worker."""
-        yield from self._process()
-        for name, text in COUNTERS.items():
-            counter = CounterMetricFamily(name, text, labels=_MODEL)
-            for labels, numbers in self._models():
-                counter.add_metric(labels, numbers[name])
-            yield counter
-        for name, text in REASONS.items():
-            counter = CounterMetricFamily(name, text, labels=(*_MODEL, "reason"))
-            for labels, numbers in self._models():
-                for reason, count in numbers[name].items():
-                    counter.add_metric([*labels, reason], count)
-            yield counter
-        for name, text in HISTOGRAMS.items():
-            histogram = HistogramMetricFamily(name, text, labels=_MODEL)
-            for labels, numbers in self._models():
-                histogram.add_metric(labels, **_values(numbers[name]))
-            yield histogram
-        yield from self._gauges()
-        yield from self._drift()
-
-    def _process(self) -> Iterator[Metric]:
-        for name, text in PROCESS.items():
-            gauge = GaugeMetricFamily(name, text, labels=("worker",))
-            for worker, snapshot in self._snapshots.items():
-                gauge.add_metric([worker], snapshot["process"][name])
-            yield gauge
-        ((name, text),) = RESPONSES.items()
-        responses = CounterMetricFamily(name, text, labels=("worker", "status"))
-        for worker, snapshot in self._snapshots.items():
-            for status, count in snapshot["responses"].items():
-                responses.add_metric([worker, status], count)
-        yield responses
-
-    def _gauges(self) -> Iterator[Metric]:
-        waiting, load = GAUGES
-        rows = GaugeMetricFamily(waiting, GAUGES[waiting], labels=_MODEL)
-        seconds = GaugeMetricFamily(load, GAUGES[load], labels=(*_MODEL, "phase"))
-        for labels, numbers in self._models():
-            rows.add_metric(labels, numbers[waiting])
-            for phase, value in numbers[load].items():
-                seconds.add_metric([*labels, phase], value)
-        yield from (rows, seconds)
-
-    def _drift(self) -> Iterator[Metric]:
-        """Has no worker: one of them looks at the traffic of all."""
-        found = [one for snapshot in self._snapshots.values() for one in snapshot["drift"]]
-        ((name, text),) = VERDICTS.items()
-        verdicts = GaugeMetricFamily(name, text, labels=(*_VERSION, "verdict"))
-        for one in found:
-            for word in get_args(Word):
-                labels = [one["model"], one["version"], word]
-                verdicts.add_metric(labels, float(one[name] == word))
-        yield verdicts
-        for name, text in DRIFT.items():
-            gauge = GaugeMetricFamily(name, text, labels=_VERSION)
-            for one in found:
-                gauge.add_metric([one["model"], one["version"]], one[name])
-            yield gauge
-        for name, text in LAYERS.items():
-            gauge = GaugeMetricFamily(name, text, labels=(*_VERSION, "layer"))
-            for one in found:
-                for layer in one["layers"]:
-                    labels = [one["model"], one["version"], layer["layer"]]
-                    gauge.add_metric(labels, layer[name])
-            yield gauge
-        ((name, text),) = DELIVERIES.items()
-        deliveries = CounterMetricFamily(name, text, labels=("worker", "outcome"))
-        for worker, snapshot in self._snapshots.items():
-            for outcome, count in snapshot["deliveries"].items():
-                deliveries.add_metric([worker, outcome], count)
-        yield deliveries
-
-    def _models(self) -> Iterator[tuple[list[str], Snapshot]]:
-        for worker, snapshot in self._snapshots.items():
-            for numbers in snapshot["models"]:
-                yield [numbers["model"], numbers["version"], worker], numbers
-
-
-def _values(histogram: Snapshot) -> dict[str, Any]:
-    return {
-        "buckets": [(bound, count) for bound, count in histogram["buckets"]],
-        "sum_value": histogram["total"],
-    }
+    buckets = [
+        [str(float(bound)), below]
+        for bound, below in zip(bounds, histogram.below(bounds), strict=True)
+    ]
+    return {"buckets": [*buckets, ["+Inf", sum(histogram.counts)]], "total": histogram.total}

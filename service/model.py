@@ -6,13 +6,14 @@ its own: the requests that hold it finish on it, and with the last of them it is
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from service.batch import Run
+from service.batch import Run, Tell
 from service.batch_sizes import EXPENSIVE_S, BatchSizes, best_time, find_batch_sizes
 from service.batching import Batcher, Lanes, QueueLimits
 from service.bundle import Bundle
@@ -99,11 +100,30 @@ class Model:
         `traffic` is neither watched for drift nor recorded.
         """
         outputs = await self.batcher.submit(inputs, priority=priority, timeout_s=timeout_s)
-        if traffic and self.watch is not None:
-            self.watch.offer(inputs)
-        if traffic and self.recording is not None:
-            self.recording.offer(inputs)
+        if traffic:
+            self.observe(inputs)
         return outputs
+
+    def ask(
+        self,
+        inputs: Mapping[str, Array],
+        tell: Tell,
+        *,
+        priority: int = 0,
+        timeout_s: float | None = None,
+    ) -> Callable[[], None]:
+        """The same without a task: `tell` is called once, with the outputs or the reason why there
+        are none; not after a call of what is returned, which withdraws the request. Who asks tells
+        `observe` what was answered. Raises QueueFull and Stopping."""
+        request = self.batcher.ask(inputs, tell, priority=priority, timeout_s=timeout_s)
+        return partial(self.batcher.withdraw, request)
+
+    def observe(self, inputs: Mapping[str, Array]) -> None:
+        """Inputs that were answered: offered to who watches for drift, and who records."""
+        if self.watch is not None:
+            self.watch.offer(inputs)
+        if self.recording is not None:
+            self.recording.offer(inputs)
 
     def close(self) -> None:
         """Refuses what waits; a run in progress is finished."""

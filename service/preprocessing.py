@@ -18,18 +18,12 @@ from service.manifest import Preprocessing
 
 # Decoders that are offered foreign bytes: only these, not all that Pillow has.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-
-def looks_like_picture(data: bytes) -> bool:
-    """Whether the bytes begin with the signature of one of FORMATS."""
-    return data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 def picture_input(data: bytes, how: Preprocessing, max_pixels: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 Imports what is heavy only when it runs: the supervisor of several workers needs none of it.
 """
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     import socket
     from multiprocessing.connection import Connection
 
-    from fastapi import FastAPI
+    from starlette.applications import Starlette
 
-    from service.api.connections import ConnectionLimits
+    from service.api.bounds import ConnectionLimits
     from service.peers import Peers
     from service.settings import Settings
 
@@ -50,6 +51,7 @@ def run_worker(
     stop_at_once_on_signals()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     bound_freed_memory()
+    gc.disable()  # until models are loaded: what is made until then, stays
     if pipe is not None:
         _end_with_parent()
 
@@ -58,9 +60,9 @@ def run_worker(
     from service.peers import Peers
     from service.server import Server
 
-    made: list[FastAPI] = []
+    made: list[Starlette] = []
 
-    def factory() -> "FastAPI":
+    def factory() -> "Starlette":
         made.append(application(settings, Peers(number, pipe)))
         return made[0]
 
@@ -97,7 +99,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def application(settings: "Settings", peers: "Peers") -> "FastAPI":
+def application(settings: "Settings", peers: "Peers") -> "Starlette":
     """What each server process runs: the application, with its log on standard error."""
     put_back = stop_at_once_on_signals()  # uvicorn would finish loading first
 
@@ -105,11 +107,17 @@ def application(settings: "Settings", peers: "Peers") -> "FastAPI":
     from service.logs import install
 
     log = install(settings.log_format, settings.log_level)
-    return create_app(settings, on_loaded=put_back, log=log, peers=peers)
+
+    def on_loaded() -> None:
+        gc.freeze()  # nor is it ever looked through
+        gc.enable()
+        put_back()
+
+    return create_app(settings, on_loaded=on_loaded, log=log, peers=peers)
 
 
 def _connection_limits(settings: "Settings") -> "ConnectionLimits":
-    from service.api.connections import ConnectionLimits
+    from service.api.bounds import ConnectionLimits
 
     return ConnectionLimits(
         connections=settings.max_connections,

@@ -14,6 +14,9 @@ from typing import Any
 
 # Upper bounds in seconds: from below the overhead of a request to the longest that one may take.
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 10)
+# Those and more, ten in a decade: percentiles are to be read from these classes.
+_TENTHS = (1, 1.25, 1.6, 2, 2.5, 3.15, 4, 5, 6.3, 8)
+LATENCY = (*(float(f"{m}e{power}") for power in range(-4, 1) for m in _TENTHS), 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _NS = 1_000_000_000
 
@@ -44,10 +47,10 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int) -> None:
-        """Counts one more."""
-        self.count += 1
-        self.ns += ns
+    def add(self, ns: int, times: int = 1) -> None:
+        """Counts one more, or as many of the same."""
+        self.count += times
+        self.ns += ns * times
 
     def document(self) -> dict[str, int]:
         """As the protocol writes it."""
@@ -69,6 +72,10 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def below(self, bounds: Sequence[float]) -> list[int]:
+        """How many values lie at or below each of `bounds`, which are among the histogram's."""
+        return [sum(self.counts[: self.bounds.index(bound) + 1]) for bound in bounds]
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -89,11 +96,11 @@ class BatchStatistics:
     compute_infer: Duration = field(default_factory=Duration)
     compute_output: Duration = field(default_factory=Duration)
 
-    def add(self, execution: Execution) -> None:
-        """Counts one more."""
-        self.compute_input.add(execution.input_ns)
-        self.compute_infer.add(execution.infer_ns)
-        self.compute_output.add(execution.output_ns)
+    def add(self, execution: Execution, times: int = 1) -> None:
+        """Counts one more, or as many of the same."""
+        self.compute_input.add(execution.input_ns, times)
+        self.compute_infer.add(execution.infer_ns, times)
+        self.compute_output.add(execution.output_ns, times)
 
     def document(self) -> dict[str, dict[str, int]]:
         """As the protocol writes it."""
@@ -117,7 +124,7 @@ class ModelStatistics:
         self.failures: Counter[Failure] = Counter()
         self.releases: Counter[Release] = Counter()
         self.queue_seconds, self.compute_seconds = Histogram(SECONDS), Histogram(SECONDS)
-        self.request_seconds, self.batch_rows = Histogram(SECONDS), Histogram(ROWS)
+        self.request_seconds, self.batch_rows = Histogram(LATENCY), Histogram(ROWS)
 
     def executed(self, execution: Execution, now_ms: int) -> None:
         """Counts a run of the network that succeeded."""
@@ -132,13 +139,16 @@ class ModelStatistics:
             batch = self.batches[execution.rows] = BatchStatistics()
         batch.add(execution)
 
-    def answered(self, total_ns: int, queue_ns: int, execution: Execution) -> None:
-        """Counts a request that was answered, by the execution that held its last rows."""
+    def answered(self, total_ns: int, queue_ns: int) -> None:
+        """Counts a request that was answered."""
         self.success.add(total_ns)
         self.queue.add(queue_ns)
-        self.compute.add(execution)
         self.queue_seconds.add(queue_ns / _NS)
         self.request_seconds.add(total_ns / _NS)
+
+    def computed(self, execution: Execution, requests: int) -> None:
+        """Counts the execution that held the last rows of so many answered requests."""
+        self.compute.add(execution, requests)
 
     def failed(self, total_ns: int, failure: Failure) -> None:
         """Counts a request that was not answered."""
@@ -166,6 +176,10 @@ class ModelStatistics:
                 for rows in sorted(self.batches)
             ],
             "memory_usage": [],
+            "latency_histogram": {
+                "bounds_ns": [round(bound * _NS) for bound in self.request_seconds.bounds],
+                "counts": list(self.request_seconds.counts),
+            },
         }
 
 
@@ -183,6 +197,15 @@ def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         "execution_count": first["execution_count"] + second["execution_count"],
         "inference_stats": _sum(first["inference_stats"], second["inference_stats"]),
         "batch_stats": [batches[size] for size in sorted(batches)],
+        "latency_histogram": {
+            **first["latency_histogram"],
+            "counts": [
+                sum(counts)
+                for counts in zip(
+                    *(one["latency_histogram"]["counts"] for one in (first, second)), strict=True
+                )
+            ],
+        },
     }
 
 

@@ -94,7 +94,7 @@ class Traffic:
     async def reset(self, model: Model) -> None:
         """Begins a new window in all workers."""
         if model.watch is not None:
-            model.watch.monitor.reset()
+            model.watch.reset()
         await self._ask_others("reset", model)
 
     async def look(self, every_s: float) -> None:
@@ -115,7 +115,7 @@ class Traffic:
         if watch is None:
             return None
         if question["do"] == "reset":
-            watch.monitor.reset()
+            watch.reset()
             return None
         if question["do"] == "history":
             return _windows(watch)

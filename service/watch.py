@@ -69,6 +69,7 @@ class Watch:
     outputs: tuple[ProbeOutputs, ...]
     watcher: "Watcher"
     busy: Callable[[], bool]
+    window: object = field(default_factory=object)  # another one after each reset
     _seen: int = 0
     _rows: int = 0
     _probe: OnnxRuntime | None = None
@@ -96,6 +97,11 @@ class Watch:
             return
         self._rows += row_count(inputs)
         self.watcher.submit(self, inputs)
+
+    def reset(self) -> None:
+        """Begins a new window; what was sampled before and still waits is forgotten, too."""
+        self.window = object()
+        self.monitor.reset()
 
     def first_nonfinite(self, inputs: Arrays) -> str | None:
         """The first layer, in network order, that is not finite on these rows; None if all are.
@@ -171,7 +177,7 @@ class Watcher:
         self.limits = limits
         self.searches = Budget(limits.budget)  # for the layer in which a NaN began
         self._clock = clock
-        self._queue = SampleQueue[Watch](limits.queue_rows, limits.queue_bytes)
+        self._queue = SampleQueue[tuple[Watch, object]](limits.queue_rows, limits.queue_bytes)
         self._budget = Budget(limits.budget)
         self._monitors: dict[Key, Monitor] = {}
         self._state, self._saved = state, dict[Key, int]()
@@ -209,7 +215,7 @@ class Watcher:
 
     def submit(self, watch: Watch, inputs: Arrays) -> None:
         """Puts rows into the queue, or counts them as dropped where it is full."""
-        if not self._queue.put(watch, inputs):
+        if not self._queue.put((watch, watch.window), inputs):
             watch.monitor.drop(row_count(inputs))
 
     def close(self) -> None:
@@ -221,9 +227,11 @@ class Watcher:
         self._save()
 
     def _work(self) -> None:
-        while (item := self._queue.take()) is not None:
-            watch, inputs = item
+        while (item := self._queue.take(_CHUNK_ROWS)) is not None:
+            (watch, window), inputs = item
             for chunk in _chunks(inputs):
+                if watch.window is not window:
+                    break
                 while wait_s := self._budget.wait_s():
                     if self._queue.pause(wait_s):
                         return

@@ -20,9 +20,10 @@ from http.client import HTTPConnection
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
-from service.api.connections import BoundedConfig, ConnectionLimits
+from service.api.bounds import ConnectionLimits
+from service.api.connections import BoundedConfig
 
 DEADLINE_S = 30
 LIMITS = ConnectionLimits(connections=100, head_bytes=65536, head_timeout_s=30, send_timeout_s=30)
@@ -60,7 +61,7 @@ def no_process_outlives_the_tests() -> Iterator[None]:
 
 
 @contextmanager
-def serving(app: FastAPI, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
+def serving(app: Starlette, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
     """A client of the application, which is served over a real socket by a thread."""
     config = BoundedConfig(app, limits, port=0, lifespan="on")
     server = uvicorn.Server(config)

@@ -21,9 +21,15 @@ def test_the_service_loads_nothing_of_the_offline_toolkit() -> None:
 
 
 def test_the_health_check_loads_no_framework() -> None:
-    code = (
-        "import sys, service.__main__; print([m for m in ('numpy', 'fastapi') if m in sys.modules])"
-    )
+    heavy = ("numpy", "starlette")
+    code = f"import sys, service.__main__; print([m for m in {heavy} if m in sys.modules])"
+    assert _python(code).strip() == "[]"
+
+
+def test_a_start_loads_nothing_that_the_first_answer_can_do_without() -> None:
+    """Decoders of pictures, Prometheus's text, the documentation's models: with their first use."""
+    late = ("PIL", "prometheus_client", "grpc", "service.api.schemas", "service.api.openapi")
+    code = f"import sys, service.app; print([m for m in {late} if m in sys.modules])"
     assert _python(code).strip() == "[]"
 
 

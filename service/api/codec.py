@@ -15,7 +15,7 @@ from service.api.bodies import parse_json
 from service.api.dependencies import JsonLimits
 from service.api.elements import from_bytes, from_json, json_kind
 from service.api.numbers import NumbersParser
-from service.api.outputs import WantedOutput, wanted_outputs
+from service.api.outputs import Shapes, WantedOutput, wanted_outputs
 from service.api.parameters import count, got, item_name, objects, parameters
 from service.errors import InvalidRequest, TooLarge, shorten
 from service.tensors import Array, TensorSpec, check_datatype, check_rows, check_shape
@@ -30,7 +30,8 @@ _LENIENT_BYTES = 2**20  # the slow parser is offered no more than this
 class InferRequest:
     """A valid request: `inputs` fit the model, in name, datatype, shape, count and rows.
 
-    `priority` 1 is the highest, 0 the default; the run must begin within `timeout_s`.
+    `priority` 1 is the highest, 0 the default; the run must begin within `timeout_s`. `answers` is
+    the text around the numbers of answers to the same, by their shapes, where that is kept.
     """
 
     id: str | None
@@ -38,6 +39,7 @@ class InferRequest:
     outputs: tuple[WantedOutput, ...]
     priority: int = 0
     timeout_s: float | None = None
+    answers: dict[Shapes, tuple[bytes, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from service.control import Control
 from service.registry import Registry
 
-_JSON = (b"content-type", b"application/json")
+JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +60,4 @@ class Answer(Response):
 
 def json_response(content: object) -> Response:
     """An answer in JSON; NumPy arrays are written as they are, NaN and infinities as null."""
-    return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), _JSON)
+    return Answer(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), JSON)

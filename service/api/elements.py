@@ -11,10 +11,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.api.numbers import Numbers
 from service.errors import InvalidRequest, shorten
-from service.tensors import Array, TensorSpec, check_count, check_finite
+from service.tensors import Array, TensorSpec, check_count, check_finite, count_nonfinite
 
 _ACCEPTED: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),
@@ -29,7 +30,9 @@ _LENGTH = struct.Struct("<I")  # before each element of BYTES
 def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     """The array of `shape` that flat or nested `data` holds; InvalidRequest names the fault."""
     if isinstance(data, Numbers):
-        if (array := _from_numbers(spec, shape, data)) is not None:
+        wide = data.floats()
+        array = None if wide is None else from_numbers(spec, shape, wide)
+        if array is not None:
             return array
         data = data.plain()
     if not isinstance(data, list):
@@ -45,13 +48,15 @@ def from_json(spec: TensorSpec, shape: tuple[int, ...], data: object) -> Array:
     return array
 
 
-def _from_numbers(spec: TensorSpec, shape: tuple[int, ...], data: Numbers) -> Array | None:
+def from_numbers(
+    spec: TensorSpec, shape: tuple[int, ...], wide: NDArray[np.float64]
+) -> Array | None:
     """None for all that is not right: it is looked at again, to say what it is."""
-    if spec.dtype.kind != "f" or (wide := data.floats()) is None or len(wide) != prod(shape):
+    if spec.dtype.kind != "f" or wide.size != prod(shape):
         return None
     with np.errstate(over="ignore"):
         array: Array = wide.astype(spec.dtype).reshape(shape)
-    return array if np.isfinite(array).all() else None
+    return None if count_nonfinite(array) else array
 
 
 def from_bytes(spec: TensorSpec, shape: tuple[int, ...], raw: memoryview) -> Array:

@@ -10,8 +10,7 @@ import secrets
 from collections.abc import Mapping
 
 import orjson
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -76,11 +75,10 @@ def error_response(
     return Response(body, status, media_type="application/json", headers=headers)
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Makes every error of the application an answer of that form."""
     app.add_exception_handler(FoldserveError, _foldserve_error)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_middleware(CatchAll)
 
 
@@ -155,10 +153,3 @@ async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentence = _named(request.scope, shorten(error.detail, 200))
     return error_response(error.status_code, sentence, error.headers)
-
-
-async def _validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    fault = error.errors()[0]
-    sentence = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-    return error_response(400, _named(request.scope, sentence))

@@ -41,7 +41,7 @@ class Doorkeeper:
         request_id = headers.get(REQUEST_ID, b"")
         given = _ID.fullmatch(request_id) is not None
         if not given:
-            request_id = next(_fresh_ids)
+            request_id = fresh_id()
         name = request_id.decode()
         logs.request_id.set(name)
         scope.setdefault("state", {})["given_id"] = name if given else None
@@ -100,7 +100,7 @@ def _count_ids() -> Iterator[bytes]:
             yield b"%b%06x" % (first, number)
 
 
-_fresh_ids = _count_ids()
+fresh_id = _count_ids().__next__
 
 
 def _log(scope: Scope, status: int, seconds: float) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from service.api.codec import InferRequest, Message
 from service.api.elements import to_bytes
+from service.api.nonfinite import Nonfinite
 from service.api.outputs import classified
 from service.api.protobuf import open_inference_pb2 as pb
 from service.errors import InvalidRequest
@@ -50,12 +51,18 @@ def read_request(request: pb.ModelInferRequest) -> Message:
 
 
 def write_answer(
-    model: Model, request: InferRequest, outputs: Mapping[str, Array]
+    model: Model,
+    request: InferRequest,
+    outputs: Mapping[str, Array],
+    nonfinite: Nonfinite | None = None,
 ) -> pb.ModelInferResponse:
     """The answer; all tensors in raw bytes, where NaN and infinities keep their bits."""
     answer = pb.ModelInferResponse(
         model_name=model.name, model_version=str(model.version), id=request.id or ""
     )
+    for name, value in (nonfinite.parameters() if nonfinite else {}).items():
+        kind = "string_param" if isinstance(value, str) else "int64_param"
+        setattr(answer.parameters[name], kind, value)
     labels = {model.outputs[0].name: model.manifest.labels or ()}
     for wanted in request.outputs:
         array = np.ascontiguousarray(outputs[wanted.name])

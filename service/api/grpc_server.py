@@ -17,6 +17,7 @@ from service.api.dependencies import Context
 from service.api.errors import status_of
 from service.api.grpc_messages import read_request, write_answer, write_statistics
 from service.api.guard import PROBES, Guard
+from service.api.nonfinite import find_nonfinite
 from service.api.protobuf import open_inference_pb2 as pb
 from service.api.routing import EXTENSIONS, PLATFORM
 from service.errors import FoldserveError, InvalidRequest, NotFound, NotReady, NotSupported
@@ -172,7 +173,9 @@ class _Rpcs:
         outputs = await model.predict(
             asked.inputs, priority=asked.priority, timeout_s=min(limits, default=None)
         )
-        return write_answer(model, asked, outputs)
+        wanted = [outputs[output.name] for output in asked.outputs]
+        found = await find_nonfinite(self._context, model, asked.inputs, wanted)
+        return write_answer(model, asked, outputs, found)
 
     async def model_statistics(self, request: pb.ModelStatisticsRequest, call: Any) -> Any:
         registry = self._context.registry

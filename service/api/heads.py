@@ -4,33 +4,35 @@ What a head means depends on nothing but its bytes and the model, and takes long
 a small network takes to run. So it is kept, and only the tensors are looked at again.
 """
 
-from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from service.api.codec import InferRequest, Message
 from service.api.elements import from_bytes
+from service.api.outputs import kept_answers
 from service.model import Model
-from service.tensors import TensorSpec
 
 _MOST_BYTES = 1024  # of a head that is kept
 _MOST_HEADS = 64  # of a model; a client that sends ever new ones is served without
 
 
-@dataclass(frozen=True, slots=True)
 class _Head:
-    """What a head says: tensors in the order sent, their bytes, the request without them."""
+    """What a head says: tensors in the order sent, the bytes of all, the request without them."""
 
-    tensors: tuple[tuple[TensorSpec, tuple[int, ...], int], ...]
-    size: int
-    request: InferRequest
+    def __init__(self, model: Model, asked: InferRequest) -> None:
+        specs = {spec.name: spec for spec in model.inputs}
+        self._tensors = [
+            (specs[name], sent.shape, sent.nbytes) for name, sent in asked.inputs.items()
+        ]
+        self.size = sum(size for _, _, size in self._tensors)
+        answers = kept_answers(asked.outputs, model.outputs)
+        self._rest = (asked.outputs, asked.priority, asked.timeout_s, answers)
 
     def decode(self, binary: memoryview) -> InferRequest:
         inputs, start = {}, 0
-        for spec, shape, size in self.tensors:
+        for spec, shape, size in self._tensors:
             inputs[spec.name] = from_bytes(spec, shape, binary[start : start + size])
             start += size
-        asked = self.request
-        return InferRequest(None, inputs, asked.outputs, asked.priority, asked.timeout_s)
+        return InferRequest(None, inputs, *self._rest)
 
 
 class Heads:
@@ -45,10 +47,11 @@ class Heads:
         known = self._known.get(model)
         if not known or length is None or not length.isdigit() or len(length) > 4:
             return None
-        head = known.get(body[: int(length)])
-        if head is None or len(body) - int(length) != head.size:
+        start = int(length)
+        head = known.get(body[:start])
+        if head is None or len(body) - start != head.size:
             return None
-        return head.decode(memoryview(body)[int(length) :])
+        return head.decode(memoryview(body)[start:])
 
     def keep(self, model: Model, body: bytes, message: Message, asked: InferRequest) -> None:
         """Keeps the head of a valid request whose tensors were all binary."""
@@ -58,9 +61,5 @@ class Heads:
         if asked.id is not None or message.document is None or size != len(message.binary):
             return
         known = self._known.setdefault(model, {})
-        if texts or len(head) > _MOST_BYTES or len(known) >= _MOST_HEADS:
-            return
-        specs = {spec.name: spec for spec in model.inputs}
-        sent = asked.inputs.items()
-        tensors = tuple((specs[name], array.shape, array.nbytes) for name, array in sent)
-        known[head] = _Head(tensors, size, replace(asked, inputs={}))
+        if not texts and len(head) <= _MOST_BYTES and len(known) < _MOST_HEADS:
+            known[head] = _Head(model, asked)

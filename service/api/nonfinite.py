@@ -9,7 +9,7 @@ import numpy as np
 
 from service.api.dependencies import Context
 from service.model import Model
-from service.tensors import Array
+from service.tensors import Array, count_nonfinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,9 @@ class Nonfinite:
         return f"the network's output is not finite{where}"
 
 
-def count_nonfinite(outputs: Iterable[Array]) -> int:
+def count_all_nonfinite(outputs: Iterable[Array]) -> int:
     """How many values are NaN or infinite."""
-    return sum(
-        array.size - int(np.count_nonzero(np.isfinite(array)))
-        for array in outputs
-        if array.dtype.kind == "f"
-    )
+    return sum([count_nonfinite(array) for array in outputs if array.dtype.kind == "f"])
 
 
 async def find_nonfinite(
@@ -49,7 +45,7 @@ async def find_nonfinite(
     budget of its own and one at a time, so that traffic of NaN costs what other traffic does. What
     the budget does not allow is answered without the layer.
     """
-    if not (count := count_nonfinite(outputs)):
+    if not (count := count_all_nonfinite(outputs)):
         return None
     if model.watch is None:
         return Nonfinite(count, None)

@@ -12,7 +12,7 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-_LEAST_BYTES = 512  # of a body that this is worth while for
+LEAST_BYTES = 512  # of a body that this is worth while for
 _KEPT_BYTES = 2**20  # a parser keeps the memory of the largest body that it has read
 
 
@@ -26,10 +26,7 @@ class Numbers:
 
     def floats(self) -> NDArray[np.float64] | None:
         """As doubles; None where there is anything but numbers."""
-        try:
-            return np.frombuffer(self._array.as_buffer(of_type="d"), np.float64)
-        except (TypeError, ValueError, RuntimeError):
-            return None
+        return _floats(self._array)
 
     def plain(self) -> list[Any]:
         """As Python's own objects."""
@@ -45,7 +42,7 @@ class NumbersParser:
     def parse(self, raw: bytes) -> dict[str, Any] | None:
         """A request with the flat `data` of its inputs as Numbers; None where it is not of that
         form, or no JSON."""
-        if len(raw) < _LEAST_BYTES:
+        if len(raw) < LEAST_BYTES:
             return None
         parser = self._parser if len(raw) <= _KEPT_BYTES else simdjson.Parser()
         try:
@@ -56,6 +53,25 @@ class NumbersParser:
         except (ValueError, RuntimeError):
             self._parser = simdjson.Parser()  # something still holds what the old one read
             return None
+
+    def numbers(self, raw: bytes) -> NDArray[np.float64] | None:
+        """A list of numbers, as doubles; None where it is anything else."""
+        parser = self._parser if len(raw) <= _KEPT_BYTES else simdjson.Parser()
+        try:
+            array = parser.parse(raw)
+            if isinstance(array, simdjson.Array) and raw.find(b"[", 1) < 0:
+                return _floats(array)
+            return None
+        except (ValueError, RuntimeError):
+            self._parser = simdjson.Parser()  # as above
+            return None
+
+
+def _floats(array: simdjson.Array) -> NDArray[np.float64] | None:
+    try:
+        return np.frombuffer(array.as_buffer(of_type="d"), np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _request(document: simdjson.Object, brackets: int) -> dict[str, Any] | None:

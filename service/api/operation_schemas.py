@@ -59,6 +59,15 @@ class InferenceStatistics(WireModel):
     cache_miss: Duration
 
 
+class LatencyHistogram(WireModel):
+    """Answered requests by how long each took: `counts` of those at or below each bound and above
+    the one before, with one more for those above all. Percentiles follow from it, also those of the
+    time between two looks."""
+
+    bounds_ns: list[int] = Field(examples=[[100000, 125000]])
+    counts: list[int] = Field(examples=[[3, 1, 0]])
+
+
 class ModelStatistics(WireModel):
     """One version: rows answered, runs of the network, milliseconds since 1970 of the last."""
 
@@ -71,6 +80,7 @@ class ModelStatistics(WireModel):
     response_stats: dict[str, InferenceStatistics]
     batch_stats: list[BatchStatistics]
     memory_usage: list[dict[str, str | int]]
+    latency_histogram: LatencyHistogram
 
 
 class Statistics(WireModel):

@@ -13,6 +13,8 @@ from service.api.parameters import count, flag, item_name, objects, parameters
 from service.errors import InvalidRequest
 from service.tensors import Array, TensorSpec
 
+Shapes = tuple[tuple[int, ...], ...]
+
 _SHARED_MEMORY = "shared_memory_region"
 _MOST_CLASSES = 1_000_000  # elements of one answer
 
@@ -54,6 +56,16 @@ def _wanted(spec: TensorSpec, item: Mapping[str, Any], by_default: bool) -> Want
             f"{place}: expected no 'classification', which is for numbers; it has {spec.datatype}"
         )
     return WantedOutput(spec.name, flag(place, given, "binary_data", by_default), classes)
+
+
+def kept_answers(
+    wanted: Sequence[WantedOutput], specs: Sequence[TensorSpec]
+) -> dict[Shapes, tuple[bytes, ...]] | None:
+    """Where the text around the numbers of the answers to these may be kept; None where it may
+    not: for texts, classes, and some in binary and some in JSON."""
+    texts = {spec.name for spec in specs if spec.datatype == "BYTES"}
+    usual = not any(one.classes or one.name in texts for one in wanted)
+    return {} if usual and len({one.binary for one in wanted}) == 1 else None
 
 
 def classified(array: Array, classes: int, labels: Sequence[str]) -> Array:

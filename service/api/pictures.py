@@ -14,12 +14,18 @@ from service.api.bodies import limited_stream
 from service.api.dependencies import Context
 from service.api.elements import json_kind
 from service.errors import InvalidRequest, TooLarge, UnsupportedEncoding, UnsupportedType, shorten
+from service.manifest import Preprocessing
 from service.model import Model
-from service.preprocessing import picture_input
 from service.tensors import Array, check_shape
 
 MOST_PICTURES = 256  # of one request
 _FIELD = "file"
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+
+
+def looks_like_picture(data: bytes) -> bool:
+    """Whether the bytes begin with the signature of a format that is decoded."""
+    return data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
 async def picture_inputs(
@@ -34,13 +40,19 @@ async def picture_inputs(
         )
     loop, most = asyncio.get_running_loop(), context.limits.image_pixels
     rows = [  # one after the other: one request must not take every thread
-        await loop.run_in_executor(context.executor, picture_input, data, how, most)
-        for data in pictures
+        await loop.run_in_executor(context.executor, _decoded, data, how, most) for data in pictures
     ]
     spec = model.inputs[0]
     array = rows[0] if len(rows) == 1 else np.concatenate(rows)
     check_shape(spec, array.shape)
     return {spec.name: array}
+
+
+def _decoded(data: bytes, how: Preprocessing, most: int) -> Array:
+    # The decoders are loaded with the first picture: not everyone sends any.
+    from service.preprocessing import picture_input
+
+    return picture_input(data, how, most)
 
 
 class _InMemory(MultiPartParser):

@@ -14,10 +14,15 @@ from service.api.dependencies import Context, context_of
 from service.api.elements import from_json, json_kind
 from service.api.nonfinite import Nonfinite
 from service.api.outputs import descending
-from service.api.pictures import base64_pictures, form_files, is_base64, picture_inputs
+from service.api.pictures import (
+    base64_pictures,
+    form_files,
+    is_base64,
+    looks_like_picture,
+    picture_inputs,
+)
 from service.errors import InvalidRequest, UnsupportedType, shorten
 from service.model import Model
-from service.preprocessing import looks_like_picture
 from service.tensors import Array, TensorSpec, check_rows, check_shape
 
 _MOST_CLASSES = 1000  # of one answer, for each row

@@ -1,22 +1,25 @@
-"""What the routes of a model have in common: two paths each, and documented errors."""
+"""The table of routes: what is called, and what the documentation says of it.
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, get_args, get_origin
+The routes of a model have two paths each; all have documented errors.
+"""
 
-from fastapi import APIRouter, Path
-from pydantic import BaseModel
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from service.api.dependencies import context_of
-from service.api.schemas import Error
 from service.errors import NotFound
 from service.model import Model
 from service.watch import Watch
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Model], Awaitable[Response]]
-ModelName = Annotated[str, Path(description="Name of the model.", examples=["digits"])]
-ModelVersion = Annotated[str, Path(description="A positive integer.", examples=["1"])]
 
 PLATFORM = "onnxruntime_onnx"  # as Triton calls ours
 # Those that are implemented, by Triton's names.
@@ -49,17 +52,87 @@ _ERRORS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A route of the table; `operation` is what OpenAPI says of it, None where it says nothing."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+    operation: Mapping[str, Any] | None
+
+    @property
+    def template(self) -> str:
+        """The path as OpenAPI writes it: parameters without their kind."""
+        return re.sub(r":\w+}", "}", self.path)
+
+    def route(self) -> Route:
+        """As the framework wants it. HEAD is not answered, which it would add to GET."""
+        route = Route(self.path, self.endpoint, methods=[self.method])
+        route.methods = {self.method}
+        return route
+
+
+class Router:
+    """The routes of a subject, which the documentation calls `tag`; in order, the first counts."""
+
+    def __init__(self, tag: str = "") -> None:
+        self.entries: list[Entry] = []
+        self._tag = tag
+
+    def get(self, path: str, **documentation: Any) -> Callable[[Endpoint], Endpoint]:
+        """Routes a function, documented as by `add`."""
+        return lambda endpoint: self.add("GET", path, endpoint, **documentation)
+
+    def post(self, path: str, **documentation: Any) -> Callable[[Endpoint], Endpoint]:
+        """Routes a function, documented as by `add`."""
+        return lambda endpoint: self.add("POST", path, endpoint, **documentation)
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        *,
+        summary: str = "",
+        name: str = "",
+        description: str | None = None,
+        responses: Mapping[int, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> Endpoint:
+        """Routes `endpoint`, which comes back; without a `summary` it is not documented.
+
+        Its name and its docstring are the operation's, unless others are given; `extra` has its
+        body, and its parameters beside those of the path.
+        """
+        operation = {
+            "tags": [self._tag],
+            "summary": summary,
+            "description": inspect.cleandoc(description or endpoint.__doc__ or ""),
+            "operationId": name or getattr(endpoint, "__name__", ""),
+            **(extra or {}),
+            "responses": {str(status): answer for status, answer in (responses or {}).items()},
+        }
+        self.entries.append(Entry(method, path, endpoint, operation if summary else None))
+        return endpoint
+
+
 def documented(
-    answer: type[BaseModel] | type[list[Any]], description: str, *errors: int
-) -> dict[int | str, dict[str, Any]]:
-    """The responses of a route for the documentation: the good one, then each possible error."""
+    answer: str, description: str, *errors: int, many: bool = False
+) -> dict[int, dict[str, Any]]:
+    """The responses of a route for the documentation: the good one, then each possible error.
+
+    `answer` names a model of the wire, or what there are `many` of. To build the models takes a
+    while, and only the documentation needs them.
+    """
     faults = {code: documented_error(code) for code in (*errors, 400, 405, 500)}
-    return {200: _response(_schema(answer), description), **dict(sorted(faults.items()))}
+    schema = {"type": "array", "items": _schema(answer)} if many else _schema(answer)
+    return {200: _response(schema, description), **dict(sorted(faults.items()))}
 
 
 def documented_error(code: int) -> dict[str, Any]:
     """One error for the documentation."""
-    return _response(_schema(Error), _ERRORS[code])
+    return _response(_schema("Error"), _ERRORS[code])
 
 
 def watch_of(model: Model) -> Watch:
@@ -74,7 +147,7 @@ def watch_of(model: Model) -> Watch:
     return model.watch
 
 
-def json_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+def json_body(model: str, required: bool = True) -> dict[str, Any]:
     """A body in JSON for the documentation of a route that reads it as bytes."""
     content = {"application/json": {"schema": _schema(model)}}
     return {"requestBody": {"required": required, "content": content}}
@@ -84,52 +157,32 @@ def _response(schema: dict[str, Any], description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _schema(answer: type[BaseModel] | type[list[Any]]) -> dict[str, Any]:
-    """By name: to build the models takes a while, and only the documentation needs them."""
-    if get_origin(answer) is list:
-        return {"type": "array", "items": _schema(*get_args(answer))}
-    return {"$ref": f"#/components/schemas/{answer.__name__}"}
-
-
-def layer_parameter() -> dict[str, Any]:
-    """A layer's name at the end of a path, for the documentation."""
-    return {
-        "name": "layer",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-        "description": "Name of the layer in the original network.",
-        "example": "features.1",
-    }
+def _schema(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def add_model_route(
-    router: APIRouter, method: str, suffix: str, handler: Handler, **documentation: Any
+    router: Router, method: str, suffix: str, handler: Handler, *, summary: str, **more: Any
 ) -> None:
     """Routes `handler` for the latest ready version of a model, and for one that is named."""
 
-    async def latest(request: Request, model_name: ModelName) -> Response:
-        return await handler(request, context_of(request).registry.get(model_name))
-
-    async def version(
-        request: Request, model_name: ModelName, model_version: ModelVersion
-    ) -> Response:
-        model = context_of(request).registry.get(model_name, model_version)
+    async def latest(request: Request) -> Response:
+        model = context_of(request).registry.get(request.path_params["model_name"])
         return await handler(request, model)
 
-    summary, name = documentation.pop("summary"), handler.__name__
-    path, description = "/v2/models/{model_name}", handler.__doc__
-    for endpoint, place, words, operation in (
-        (latest, path, summary, name),
-        (version, f"{path}/versions/{{model_version}}", f"{summary}, one version", f"{name}_v"),
+    async def version(request: Request) -> Response:
+        names = request.path_params
+        model = context_of(request).registry.get(names["model_name"], names["model_version"])
+        return await handler(request, model)
+
+    path, more["description"] = "/v2/models/{model_name}", handler.__doc__
+    for endpoint, place, words, name in (
+        (latest, path, summary, handler.__name__),
+        (
+            version,
+            f"{path}/versions/{{model_version}}",
+            f"{summary}, one version",
+            f"{handler.__name__}_v",
+        ),
     ):
-        router.add_api_route(
-            place + suffix,
-            endpoint,
-            methods=[method],
-            summary=words,
-            description=description,
-            operation_id=operation,
-            response_model=None,
-            **documentation,
-        )
+        router.add(method, place + suffix, endpoint, summary=words, name=name, **more)

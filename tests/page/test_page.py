@@ -115,6 +115,24 @@ def test_shifted_traffic_appears_by_itself(
         expect(page.locator("#traffic .value").first).to_contain_text("/s")
 
 
+def test_percentiles_are_those_of_the_statistics(
+    open_page: Open, fresh: httpx.Client, digits: Pixels
+) -> None:
+    """Interpolated by NumPy in the histogram that the API answers."""
+    post(fresh, "mnist-cnn", digits[:100])
+    with open_page(f"{fresh.base_url}#mnist-cnn/1") as page:
+        shown = page.locator("#traffic .percentiles")
+        expect(shown.locator("dt")).to_have_text(["p50", "p95", "p99"])
+        (stats,) = fresh.get(f"{MNIST}/stats").json()["model_stats"]
+        found = stats["latency_histogram"]
+        below = np.cumsum([0, *found["counts"][:-1]])
+        places = np.array([0.5, 0.95, 0.99]) * stats["inference_stats"]["success"]["count"]
+        expected = np.interp(places, below, [0, *found["bounds_ns"]]) / 1e6
+        for text, wanted in zip(shown.locator("dd").all_inner_texts(), expected, strict=True):
+            value, unit = text.split()
+            assert float(value) / {"µs": 1e3, "ms": 1}[unit] == pytest.approx(wanted, rel=0.01)
+
+
 def _is_what_the_api_answers(page: Page, client: httpx.Client, layer: dict[str, object]) -> None:
     """The channels of the layer that is shown, sorted by contribution."""
     page.locator("#strip .cell").first.click()

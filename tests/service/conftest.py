@@ -21,6 +21,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_bundle(folder, "tiny", 2, convolutional(seed=2), forced=["BN005 error: initial"])
     for datatype, kind in (
         ("FP64", TensorProto.DOUBLE),
+        ("FP32", TensorProto.FLOAT),
         ("FP16", TensorProto.FLOAT16),
         ("INT64", TensorProto.INT64),
         ("INT8", TensorProto.INT8),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from service.alarms import MOST_LAYERS, Alarms
-from service.metrics import render
+from service.exposition import render
 from tests.servers import Server, poll, start
 from tests.service.test_metrics import samples
 from tests.service.test_webhook import receiving

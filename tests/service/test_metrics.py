@@ -8,7 +8,8 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.metrics import render, take_snapshot
+from service.exposition import render
+from service.metrics import take_snapshot
 from service.registry import load_registry
 from service.settings import Settings
 from tests.servers import serving

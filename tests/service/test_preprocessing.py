@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.api.pictures import looks_like_picture
 from service.errors import InvalidRequest, TooLarge
 from service.manifest import Preprocessing
-from service.preprocessing import looks_like_picture, normalize, picture_input
+from service.preprocessing import normalize, picture_input
 
 RGB = Preprocessing(width=6, height=4, colour="RGB", mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 GREY = Preprocessing(width=6, height=4, colour="L", mean=(0.1307,), std=(0.3081,))

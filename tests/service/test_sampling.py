@@ -33,7 +33,7 @@ def test_a_pause_takes_no_notice_that_is_meant_for_who_takes() -> None:
     queue = SampleQueue[str](10, 10**6)
     taken: list[object] = []
     pausing = threading.Thread(target=queue.pause, args=(30,))
-    taking = threading.Thread(target=lambda: taken.append(queue.take()))
+    taking = threading.Thread(target=lambda: taken.append(queue.take(8)))
     pausing.start()
     time.sleep(0.05)
     taking.start()
@@ -44,7 +44,7 @@ def test_a_pause_takes_no_notice_that_is_meant_for_who_takes() -> None:
     queue.close()
     pausing.join(5)
     assert not pausing.is_alive()
-    assert queue.take() is None
+    assert queue.take(8) is None
 
 
 def test_one_entry_that_is_too_large_is_taken_alone() -> None:
@@ -52,5 +52,22 @@ def test_one_entry_that_is_too_large_is_taken_alone() -> None:
     assert queue.put("owner", {"x": np.ones((9, 1))})
     assert not queue.put("owner", {"x": np.ones((1, 1))})
     assert len(queue) == 1
-    queue.take()
+    queue.take(8)
     assert queue.put("owner", {"x": np.ones((4, 1))})
+
+
+def test_what_comes_one_by_one_is_taken_together() -> None:
+    queue = SampleQueue[str](100, 10**6)
+    rows = np.arange(20.0).reshape(10, 2)
+    for row in rows:
+        assert queue.put("owner", {"x": row[None]})
+    assert queue.put("other", {"x": rows[:1]})
+    assert queue.put("other", {"x": np.ones((1, 3))})
+    taken = [queue.take(8) for _ in range(4)]
+    assert [owner for owner, _ in filter(None, taken)] == ["owner", "owner", "other", "other"]
+    sizes = [inputs["x"].shape for _, inputs in filter(None, taken)]
+    assert sizes == [(8, 2), (2, 2), (1, 2), (1, 3)]
+    assert taken[0] is not None
+    assert (taken[0][1]["x"] == rows[:8]).all()
+    assert len(queue) == 0
+    assert queue.put("owner", {"x": np.ones((100, 1))})

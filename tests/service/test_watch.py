@@ -148,6 +148,18 @@ def _infer(client: httpx.Client, rows: np.ndarray[Any, np.dtype[np.float32]]) ->
     return scores
 
 
+def test_a_reset_forgets_what_waits(watcher: Watcher, folder: Path) -> None:
+    watch = _watch(watcher, folder)
+    for rows in (images(3, 1), images(20, 2)):
+        watch.offer({"image": rows})
+    watch.reset()
+    watch.offer({"image": images(2, 3)})
+    poll(lambda: _rows(watch) == 2, "the sample to be taken in")
+    time.sleep(0.2)
+    assert _rows(watch) == 2
+    assert watch.monitor.dropped == 0
+
+
 def test_a_verdict_and_a_reset_over_http(client: httpx.Client) -> None:
     assert client.post(f"{ROUTE}/drift/reset").status_code == 200
     empty = client.get(f"{ROUTE}/drift").json()

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 
 import orjson
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import operation_schemas as schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import PLATFORM, add_model_route, documented
+from service.api.routing import PLATFORM, Router, add_model_route, documented
 from service.manifest import Manifest
 from service.model import Model
 from service.tensors import TensorSpec
 
-router = APIRouter(tags=["Open Inference Protocol V2"])
+router = Router("Open Inference Protocol V2")
 
 
 async def configuration(request: Request, model: Model) -> Response:
@@ -72,5 +70,5 @@ add_model_route(
     "/config",
     configuration,
     summary="A model's configuration",
-    responses=documented(schemas.ModelConfig, "In Triton's words.", 404, 503),
+    responses=documented("ModelConfig", "In Triton's words.", 404, 503),
 )

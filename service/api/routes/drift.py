@@ -2,17 +2,15 @@
 
 import math
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import drift_schemas as schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented, layer_parameter, watch_of
+from service.api.routing import Router, add_model_route, documented, watch_of
 from service.errors import InvalidRequest, NotFound, shorten
 from service.model import Model
 
-router = APIRouter(tags=["Drift"])
+router = Router("Drift")
 
 _LONGEST_S = 1e9
 _WINDOW = {
@@ -90,8 +88,8 @@ add_model_route(
     "/drift",
     drift,
     summary="How far traffic has moved",
-    responses=documented(schemas.Drift, "The verdict, and every layer.", 400, 404, 503),
-    openapi_extra=_WINDOW,
+    responses=documented("Drift", "The verdict, and every layer.", 400, 404, 503),
+    extra=_WINDOW,
 )
 add_model_route(
     router,
@@ -99,8 +97,8 @@ add_model_route(
     "/drift/layers/{layer:path}",
     drift_layer,
     summary="One layer's channels, live and in the baseline",
-    responses=documented(schemas.DriftOfLayer, "Scores and channels.", 400, 404, 503),
-    openapi_extra={"parameters": [layer_parameter(), *_WINDOW["parameters"]]},
+    responses=documented("DriftOfLayer", "Scores and channels.", 400, 404, 503),
+    extra=_WINDOW,
 )
 add_model_route(
     router,
@@ -108,7 +106,7 @@ add_model_route(
     "/drift/history",
     drift_history,
     summary="Drift over time",
-    responses=documented(schemas.DriftHistory, "One entry a window.", 404, 503),
+    responses=documented("DriftHistory", "One entry a window.", 404, 503),
 )
 add_model_route(
     router,
@@ -116,5 +114,5 @@ add_model_route(
     "/drift/reset",
     drift_reset,
     summary="Begins a new window of traffic",
-    responses=documented(schemas.DriftReset, "What was reset.", 401, 403, 404, 503),
+    responses=documented("DriftReset", "What was reset.", 401, 403, 404, 503),
 )

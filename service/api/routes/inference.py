@@ -2,22 +2,27 @@
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import __version__
-from service.api import schemas
 from service.api.bodies import read_body
 from service.api.codec import LENGTH_HEADER
 from service.api.dependencies import context_of, json_response
 from service.api.inference import infer
-from service.api.routing import EXTENSIONS, PLATFORM, RUN_ERRORS, add_model_route, documented
+from service.api.routing import (
+    EXTENSIONS,
+    PLATFORM,
+    RUN_ERRORS,
+    Router,
+    add_model_route,
+    documented,
+)
 from service.errors import NotReady
 from service.model import Model
 from service.tensors import TensorSpec
 
-router = APIRouter(tags=["Open Inference Protocol V2"])
+router = Router("Open Inference Protocol V2")
 
 _BINARY_ANSWER: dict[str, Any] = {
     "description": f"The outputs; {LENGTH_HEADER} is there when some of them are binary.",
@@ -60,10 +65,9 @@ _INFER_BODY = {
 @router.get(
     "/v2",
     summary="The server",
-    response_model=None,
-    responses=documented(schemas.ServerMetadata, "Name, version and extensions."),
+    responses=documented("ServerMetadata", "Name, version and extensions."),
 )
-async def server_metadata() -> Response:
+async def server_metadata(_: Request) -> Response:
     """Name and version of the server, and the protocol extensions that it implements."""
     return json_response({"name": "foldserve", "version": __version__, "extensions": EXTENSIONS})
 
@@ -71,10 +75,9 @@ async def server_metadata() -> Response:
 @router.get(
     "/v2/health/live",
     summary="Is the process alive",
-    response_model=None,
-    responses=documented(schemas.Live, "It is."),
+    responses=documented("Live", "It is."),
 )
-async def live() -> Response:
+async def live(_: Request) -> Response:
     """Answers as long as the process does."""
     return json_response({"live": True})
 
@@ -82,8 +85,7 @@ async def live() -> Response:
 @router.get(
     "/v2/health/ready",
     summary="Can every model answer",
-    response_model=None,
-    responses=documented(schemas.ServerReady, "All can.", 503),
+    responses=documented("ServerReady", "All can.", 503),
 )
 async def ready(request: Request) -> Response:
     """Ready when there is at least one model, and every model has a version that can answer."""
@@ -95,8 +97,7 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/v2/models",
     summary="The models that can answer",
-    response_model=None,
-    responses=documented(schemas.Models, "Their names."),
+    responses=documented("Models", "Their names."),
 )
 async def models(request: Request) -> Response:
     """The names of the models with a ready version; the repository index tells of the others."""
@@ -133,7 +134,7 @@ def _tensor(spec: TensorSpec) -> dict[str, object]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
 
-def _with_binary(responses: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+def _with_binary(responses: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     json = responses[200]["content"]
     return {**responses, 200: {**_BINARY_ANSWER, "content": {**json, **_BINARY_ANSWER["content"]}}}
 
@@ -144,7 +145,7 @@ add_model_route(
     "",
     model_metadata,
     summary="What a model takes and gives",
-    responses=documented(schemas.ModelMetadata, "Inputs, outputs, versions.", 404, 503),
+    responses=documented("ModelMetadata", "Inputs, outputs, versions.", 404, 503),
 )
 add_model_route(
     router,
@@ -152,7 +153,7 @@ add_model_route(
     "/ready",
     model_ready,
     summary="Can a model answer",
-    responses=documented(schemas.ModelReady, "It can.", 404, 503),
+    responses=documented("ModelReady", "It can.", 404, 503),
 )
 add_model_route(
     router,
@@ -160,6 +161,6 @@ add_model_route(
     "/infer",
     infer_route,
     summary="Inference on tensors",
-    responses=_with_binary(documented(schemas.InferResponse, "", *RUN_ERRORS)),
-    openapi_extra=_INFER_BODY,
+    responses=_with_binary(documented("InferResponse", "", *RUN_ERRORS)),
+    extra=_INFER_BODY,
 )

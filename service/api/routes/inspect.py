@@ -3,21 +3,19 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import drift_schemas as schemas
 from service.api.dependencies import Context, context_of, json_response
 from service.api.nonfinite import Nonfinite
 from service.api.predictions import PREDICTION_BODY, predictions_of, read_rows
-from service.api.routing import RUN_ERRORS, add_model_route, documented, watch_of
+from service.api.routing import RUN_ERRORS, Router, add_model_route, documented, watch_of
 from service.errors import InvalidRequest, QueueFull
 from service.model import Model
 from service.tensors import Array
 from service.watch import MOST_INSPECTIONS, Watch
 
-router = APIRouter(tags=["Drift"])
+router = Router("Drift")
 
 _RETRY_AFTER_S = 1.0
 
@@ -64,6 +62,6 @@ add_model_route(
     "/inspect",
     inspect,
     summary="What one input does to every layer",
-    responses=documented(schemas.Inspection, "Predictions, and every layer.", *RUN_ERRORS),
-    openapi_extra=PREDICTION_BODY,
+    responses=documented("Inspection", "Predictions, and every layer.", *RUN_ERRORS),
+    extra=PREDICTION_BODY,
 )

@@ -4,19 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import operation_schemas as schemas
 from service.api.bodies import parse_json, read_body
 from service.api.dependencies import context_of, json_response
 from service.api.elements import json_kind
-from service.api.routing import documented, json_body
+from service.api.routing import Router, documented, json_body
 from service.errors import InvalidRequest, shorten
 from service.logs import LogSettings
 
-router = APIRouter(tags=["Logging"])
+router = Router("Logging")
 
 _FORMATS = ("default", "ISO8601")
 _Check = tuple[str, Callable[[object], bool]]
@@ -36,8 +34,7 @@ _CHECKS: Mapping[str, _Check] = {
 @router.get(
     "/v2/logging",
     summary="What is logged",
-    response_model=None,
-    responses=documented(schemas.LogSettings, "All settings.", 503),
+    responses=documented("LogSettings", "All settings.", 503),
 )
 async def log_settings(request: Request) -> Response:
     """All settings of the log."""
@@ -47,9 +44,8 @@ async def log_settings(request: Request) -> Response:
 @router.post(
     "/v2/logging",
     summary="Change what is logged",
-    response_model=None,
-    responses=documented(schemas.LogSettings, "All settings.", 400, 403, 413, 503),
-    openapi_extra=json_body(schemas.LogSettingsRequest),
+    responses=documented("LogSettings", "All settings.", 400, 403, 413, 503),
+    extra=json_body("LogSettingsRequest"),
 )
 async def change_log_settings(request: Request) -> Response:
     """Changes the settings that are given, from the next event on; the file cannot be changed."""

@@ -3,20 +3,18 @@
 import asyncio
 
 import numpy as np
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented, layer_parameter
+from service.api.routing import Router, add_model_route, documented
 from service.bundle import BASELINE_FIELDS, FROZEN_FIELDS, MOVING_FIELDS, Statistics
 from service.errors import NotFound, shorten
 from service.manifest import Layer
 from service.model import Model
 from service.tensors import Array
 
-router = APIRouter(tags=["Normalization"])
+router = Router("Normalization")
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _DEAD = 1e-3  # of the median |scale|: a channel that hardly speaks
@@ -108,7 +106,7 @@ add_model_route(
     "/normalization",
     normalization,
     summary="All normalization layers",
-    responses=documented(schemas.NormalizationReport, "Layers and checks.", 404, 503),
+    responses=documented("NormalizationReport", "Layers and checks.", 404, 503),
 )
 add_model_route(
     router,
@@ -116,6 +114,5 @@ add_model_route(
     "/normalization/{layer:path}",
     normalization_layer,
     summary="One normalization layer",
-    responses=documented(schemas.LayerArrays, "The layer's arrays.", 404, 503),
-    openapi_extra={"parameters": [layer_parameter()]},
+    responses=documented("LayerArrays", "The layer's arrays.", 404, 503),
 )

@@ -1,17 +1,15 @@
 """The friendly door: pictures or plain rows in, labels or plain numbers out."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import schemas
 from service.api.dependencies import context_of, json_response
 from service.api.nonfinite import find_nonfinite
 from service.api.predictions import PREDICTION_BODY, predictions_of, read_rows
-from service.api.routing import RUN_ERRORS, add_model_route, documented
+from service.api.routing import RUN_ERRORS, Router, add_model_route, documented
 from service.model import Model
 
-router = APIRouter(tags=["Predict"])
+router = Router("Predict")
 
 
 async def predict(request: Request, model: Model) -> Response:
@@ -39,6 +37,6 @@ add_model_route(
     "/predict",
     predict,
     summary="Prediction for a picture or for plain rows",
-    responses=documented(schemas.PredictResponse, "One a row.", *RUN_ERRORS),
-    openapi_extra=PREDICTION_BODY,
+    responses=documented("PredictResponse", "One a row.", *RUN_ERRORS),
+    extra=PREDICTION_BODY,
 )

@@ -1,17 +1,15 @@
 """The recorded sample of a version's inputs, for re-calibration: administration, both routes."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import operation_schemas as schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented, documented_error
+from service.api.routing import Router, add_model_route, documented, documented_error
 from service.errors import NotFound
 from service.model import Model
 from service.recording import Recording
 
-router = APIRouter(tags=["Recording"])
+router = Router("Recording")
 
 _TYPE = "application/octet-stream"
 
@@ -52,7 +50,6 @@ add_model_route(
     "/recording",
     recording,
     summary="A sample of the inputs",
-    response_class=Response,
     responses={
         200: {
             "description": "An .npz archive.",
@@ -67,5 +64,5 @@ add_model_route(
     "/recording/reset",
     recording_reset,
     summary="Begins a new sample of the inputs",
-    responses=documented(schemas.RecordingReset, "What was reset.", 401, 403, 404, 503),
+    responses=documented("RecordingReset", "What was reset.", 401, 403, 404, 503),
 )

@@ -3,27 +3,24 @@
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import operation_schemas as schemas
 from service.api.bodies import parse_json, read_body
 from service.api.dependencies import context_of, json_response
 from service.api.elements import json_kind
 from service.api.parameters import flag, parameters
-from service.api.routing import ModelName, documented, json_body
+from service.api.routing import Router, documented, json_body
 from service.errors import InvalidRequest, NotSupported, shorten
 
-router = APIRouter(tags=["Repository"])
+router = Router("Repository")
 
 
 @router.post(
     "/v2/repository/index",
     summary="Every version that was found",
-    response_model=None,
-    responses=documented(list[schemas.RepositoryEntry], "One entry a version.", 400, 413),
-    openapi_extra=json_body(schemas.RepositoryIndexRequest, required=False),
+    responses=documented("RepositoryEntry", "One entry a version.", 400, 413, many=True),
+    extra=json_body("RepositoryIndexRequest", required=False),
 )
 async def index(request: Request) -> Response:
     """Name, version and state of every bundle; for one that is unavailable, the reason."""
@@ -46,16 +43,16 @@ async def index(request: Request) -> Response:
 @router.post(
     "/v2/repository/models/{model_name}/load",
     summary="Load a model anew",
-    response_model=None,
-    responses=documented(schemas.Loaded, "It is loaded.", 400, 403, 404, 409, 413),
-    openapi_extra=json_body(schemas.LoadRequest, required=False),
+    responses=documented("Loaded", "It is loaded.", 400, 403, 404, 409, 413),
+    extra=json_body("LoadRequest", required=False),
 )
-async def load(request: Request, model_name: ModelName) -> Response:
+async def load(request: Request) -> Response:
     """Loads every version of the model from its folder; a version that fails leaves the old one.
 
     The new one is verified and warmed up before it takes the place of the old one, which finishes
     what it has begun.
     """
+    model_name = request.path_params["model_name"]
     given = parameters("request body", await _document(request))
     if given:
         raise InvalidRequest(
@@ -69,23 +66,21 @@ async def load(request: Request, model_name: ModelName) -> Response:
 @router.post(
     "/v2/repository/models/{model_name}/unload",
     summary="Unload a model",
-    response_model=None,
-    responses=documented(schemas.Unloaded, "It is unloaded.", 400, 403, 404, 413),
-    openapi_extra=json_body(schemas.UnloadRequest, required=False),
+    responses=documented("Unloaded", "It is unloaded.", 400, 403, 404, 413),
+    extra=json_body("UnloadRequest", required=False),
 )
-async def unload(request: Request, model_name: ModelName) -> Response:
+async def unload(request: Request) -> Response:
     """Takes every version of the model away, until it is loaded again."""
+    model_name = request.path_params["model_name"]
     given = parameters("request body", await _document(request))
     flag("request body", given, "unload_dependents", False)
     await asyncio.shield(context_of(request).control.unload(model_name))
     return json_response({"name": model_name, "unload": True})
 
 
-@router.post("/v2/repository/{repository}/index", include_in_schema=False)
-@router.post("/v2/repository/{repository}/models/{model_name}/load", include_in_schema=False)
-@router.post("/v2/repository/{repository}/models/{model_name}/unload", include_in_schema=False)
-async def other_repository(repository: str) -> Response:
+async def other_repository(request: Request) -> Response:
     """There is one repository, without a name."""
+    repository = request.path_params["repository"]
     raise NotSupported(
         f"repository: expected none to be named, there is only one; got '{shorten(repository)}'"
     )
@@ -100,3 +95,7 @@ async def _document(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest(f"request body: expected an object, got {json_kind(document)}")
     return document
+
+
+for _path in ("index", "models/{model_name}/load", "models/{model_name}/unload"):
+    router.add("POST", f"/v2/repository/{{repository}}/{_path}", other_repository)

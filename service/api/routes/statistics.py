@@ -1,22 +1,19 @@
 """The statistics extension of V2: what every version has done since it was loaded."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api import operation_schemas as schemas
 from service.api.dependencies import context_of, json_response
-from service.api.routing import add_model_route, documented
+from service.api.routing import Router, add_model_route, documented
 from service.model import Model
 
-router = APIRouter(tags=["Statistics"])
+router = Router("Statistics")
 
 
 @router.get(
     "/v2/models/stats",
     summary="What all models have done",
-    response_model=None,
-    responses=documented(schemas.Statistics, "One entry a version that can answer."),
+    responses=documented("Statistics", "One entry a version that can answer."),
 )
 async def all_statistics(request: Request) -> Response:
     """Counts and nanoseconds of every version that can answer, since it was loaded."""
@@ -43,5 +40,5 @@ add_model_route(
     "/stats",
     statistics,
     summary="What a model has done",
-    responses=documented(schemas.Statistics, "One entry a version.", 404, 503),
+    responses=documented("Statistics", "One entry a version.", 404, 503),
 )

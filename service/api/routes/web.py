@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.routing import Router
 from service.errors import NotFound, shorten
 
-router = APIRouter(include_in_schema=False)
+router = Router()
 
 _FOLDER = Path(__file__).parents[1] / "static" / "page"
 _INDEX = "index.html"
@@ -52,9 +52,9 @@ async def page(request: Request) -> Response:
 
 
 @router.get("/page/{name}")
-async def part(request: Request, name: str) -> Response:
+async def part(request: Request) -> Response:
     """A part of the page: a module, the style, the picture."""
-    return _answer(request, name)
+    return _answer(request, request.path_params["name"])
 
 
 def _answer(request: Request, name: str) -> Response:

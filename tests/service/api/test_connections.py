@@ -10,8 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from service.api.connections import ConnectionLimits
+from service.api.bounds import ConnectionLimits
 from service.app import create_app
 from service.settings import Settings
 from tests.servers import poll, serving
@@ -186,13 +189,15 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(client: httpx.Client) -
 def test_work_for_a_client_that_leaves_is_cancelled(tmp_path: Path) -> None:
     app, ends = create_app(Settings(models=tmp_path)), []
 
-    @app.get("/slow")
-    async def slow() -> None:
+    async def slow(_: Request) -> Response:
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
             ends.append("cancelled")
             raise
+        return Response()
+
+    app.routes.append(Route("/slow", slow))
 
     with serving(app) as own:
         with connected(own) as connection:

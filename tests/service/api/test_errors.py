@@ -4,6 +4,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from service.api.errors import STATUS
 from service.app import create_app
@@ -24,10 +27,10 @@ def test_a_full_queue_says_when_to_come_again(tmp_path: Path) -> None:
     """In whole seconds, as RFC 9110 (10.2.3) has it, rounded up."""
     app = create_app(Settings(models=tmp_path))
 
-    @app.get("/full")
-    async def full() -> None:
+    async def full(_: Request) -> Response:
         raise QueueFull("model 'm': expected at most 8 waiting rows", retry_after_s=1.2)
 
+    app.routes.append(Route("/full", full))
     with serving(app) as client:
         answer = client.get("/full")
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
@@ -39,10 +42,10 @@ def test_what_nobody_expected_is_an_internal_error_with_an_id(
 ) -> None:
     app = create_app(Settings(models=tmp_path))
 
-    @app.get("/fault")
-    async def fault() -> None:
+    async def fault(_: Request) -> Response:
         raise RuntimeError("/secret/path")
 
+    app.routes.append(Route("/fault", fault))
     with serving(app) as client, caplog.at_level(logging.ERROR):
         answer = client.get("/fault")
         alive = client.get("/v2/health/live")

@@ -80,6 +80,49 @@ def test_any_form_is_answered_alike(client: httpx.Client, content: bytes) -> Non
     assert both(client, body(vector(), parameters=LONG)).json()["outputs"][0]["data"] == [1, 2, 3]
 
 
+def wide(content: bytes) -> bytes:
+    """The same with a list so long that what surrounds it is kept."""
+    return content.replace(b'"data": [', b'"data": [' + b" " * 600)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    data=st.one_of(st.lists(numbers, min_size=3, max_size=3), st.lists(anything, max_size=7)),
+    datatype=st.sampled_from(["FP64", "FP32", "FP16", "INT64"]),
+)
+def test_any_list_in_a_known_frame_is_answered_alike(
+    client: httpx.Client, data: list[Any], datatype: str
+) -> None:
+    path = f"/v2/models/same_{datatype.lower()}/infer"
+    known, content = (wide(body(vector(data=d, datatype=datatype))) for d in ([1, 2, 3], data))
+    assert both(client, known, path=path).status_code == 200
+    both(client, content, path=path)
+
+
+@pytest.mark.parametrize("row", ["[4, 5, 6]", "[[4, 5, 6]]", "[4, [5], 6]", '["]", 5, 6]', "[4] "])
+@pytest.mark.parametrize(
+    "around",
+    [
+        '{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}]}',
+        '{"parameters": {"data": [1, 2, 3]}, "inputs": '
+        '[{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}]}',
+        '{"parameters": {"data": %s}, "inputs": '
+        '[{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": [1, 2, 3]}]}',
+        '{"inputs": [{"data": %s, "name": "x", "datatype": "FP64", "shape": [1, 3]}]}',
+        '{"inputs": [{"data": %s, "name": "x", "datatype": "FP64", "shape": [1, 3], '
+        '"data": [1, 2, 3]}]}',
+        '{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}], "id": "a"}',
+        '{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}], '
+        '"outputs": [{"name": "y"}], "parameters": {"timeout": 5000000}}',
+        '{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}]}]',
+        '{"inputs": [{"name": "x", "datatype": "FP64", "shape": [1, 3], "data": %s}]',
+    ],
+)
+def test_a_frame_is_what_it_says(client: httpx.Client, around: str, row: str) -> None:
+    for sent in ("[1, 2, 3]", "[7, 8, 9]", row, "[1, 2, 3]"):
+        both(client, wide((around % sent).encode()))
+
+
 def head(**fields: Any) -> bytes:
     """Of a request with one binary row of three doubles."""
     return body(vector(data=..., parameters={"binary_data_size": 24}), **fields)

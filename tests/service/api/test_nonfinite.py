@@ -1,5 +1,6 @@
 """The layer in which a NaN began is named, at a bounded price."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,33 @@ def test_searches_are_within_a_budget_and_one_at_a_time(folder: Path) -> None:
         assert watch.search_nonfinite(rows) is None
     watcher.searches._credit = -1e-6
     assert watch.search_nonfinite(rows) is None
+
+
+def test_grpc_has_the_same_parameters(folder: Path) -> None:
+    """Beside the bits themselves; a finite answer has none."""
+    grpc = pytest.importorskip("grpc")
+    from service.api.protobuf import open_inference_pb2 as pb
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    settings = Settings(models=folder.parent.parent, threads=1, grpc_port=port)
+    found = []
+    with serving(create_app(settings)) as client, grpc.insecure_channel(f"127.0.0.1:{port}") as way:
+        infer = way.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+        for rows in (_rows(1, LARGE), _rows(1)):
+            request = pb.ModelInferRequest(model_name=NAME, raw_input_contents=[rows.tobytes()])
+            request.inputs.add(name="image", datatype="FP32", shape=rows.shape)
+            found.append(infer(request, timeout=30))
+        over_http = _infer(client, _rows(1, LARGE)).json()["parameters"]
+    values = np.frombuffer(found[0].raw_output_contents[0], np.float32)
+    given = {
+        name: value.int64_param or value.string_param for name, value in found[0].parameters.items()
+    }
+    assert given == over_http
+    assert given["nonfinite_count"] == np.count_nonzero(~np.isfinite(values))
+    assert given["nonfinite_layer"] in LAYERS
+    assert not found[1].parameters

@@ -41,6 +41,7 @@ function read(stats, now) {
     now, requests: success.count, failures: fail.count,
     ns: success.ns, queue: queue.ns, compute: compute.ns,
     rows: stats.inference_count, runs: stats.execution_count,
+    bounds: stats.latency_histogram.bounds_ns, counts: stats.latency_histogram.counts,
   };
 }
 
@@ -58,18 +59,41 @@ function figuresOf(looks) {
     figureOf("Requests", rate === null ? "…" : `${figure(rate)} /s`, null,
       steps.map(([from, to]) => per(from, to, "requests", "now"))),
     figureOf("Latency", latency(whole / 1e6), `mean${idle}; of it waiting ${latency(queue / 1e6)}`,
-      steps.map(([from, to]) => per(from, to, "ns", "requests"))),
+      steps.map(([from, to]) => per(from, to, "ns", "requests")), percentilesOf(since, now)),
     figureOf("Rows a run", figure(rows), `mean${idle}`,
       steps.map(([from, to]) => per(from, to, "rows", "runs"))),
   ];
 }
 
-function figureOf(name, value, note, series) {
+const PERCENTILES = [50, 95, 99];
+
+/** Of the time between two looks; where nothing was answered in it, since the version was loaded. */
+function percentilesOf(since, now) {
+  const busy = now.requests > since.requests;
+  const counts = now.counts.map((value, index) => value - (busy ? since.counts[index] : 0));
+  return h("dl", { class: "percentiles" }, ...PERCENTILES.map((percent) => h("div", {},
+    h("dt", {}, `p${percent}`),
+    h("dd", {}, latency(quantile(counts, now.bounds, percent / 100) / 1e6)))));
+}
+
+/** From a histogram, evenly spread within each class; the last bound for what lies above all. */
+export function quantile(counts, bounds, q) {
+  let wanted = q * counts.reduce((sum, one) => sum + one, 0);
+  for (const [index, bound] of bounds.entries()) {
+    const least = index ? bounds[index - 1] : 0;
+    if (counts[index] && counts[index] >= wanted) return least + ((bound - least) * wanted) / counts[index];
+    wanted -= counts[index];
+  }
+  return bounds.at(-1);
+}
+
+function figureOf(name, value, note, series, more = null) {
   return h("div", { class: "figure" },
     h("p", { class: "name" }, name),
     h("p", { class: "value" }, value),
     spark(series),
-    note ? h("p", { class: "note" }, note) : null);
+    note ? h("p", { class: "note" }, note) : null,
+    more);
 }
 
 /** A line from the oldest look to the newest; where there was nothing to measure, a gap. */
