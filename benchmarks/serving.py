@@ -70,7 +70,8 @@ def warm(targets: list[Target], clients: int) -> None:
     """A second of load on each, uncounted: just-in-time compilers, adaptive batches."""
     for target in targets:
         for request in target.requests.values():
-            target.measured(partial(closed_loop, request, clients, 1))
+            with target.server.awake():
+                closed_loop(request, clients, 1)
 
 
 def limits(

@@ -12,7 +12,11 @@ import tempfile
 from threading import Event
 from typing import Any
 
-os.environ.update(RAY_worker_niceness="0", RAY_SERVE_THROUGHPUT_OPTIMIZED="1")
+os.environ.update(
+    RAY_worker_niceness="0",
+    RAY_SERVE_THROUGHPUT_OPTIMIZED="1",
+    RAY_memory_monitor_refresh_ms="0",  # it ends workers when others fill the memory
+)
 
 import numpy as np
 import orjson
