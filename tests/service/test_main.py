@@ -138,7 +138,8 @@ def test_check_tells_whether_the_service_is_ready(tmp_path: Path) -> None:
 def test_check_loads_nothing_heavy() -> None:
     program = (
         "import sys; from service.__main__ import main; status = main(['--check', '--port', '1']);"
-        "heavy = {'numpy', 'onnxruntime', 'fastapi', 'starlette', 'pydantic', 'uvicorn'} & set(sys.modules);"
+        "heavy = {'numpy', 'onnxruntime', 'fastapi', 'starlette', 'pydantic', 'uvicorn'};"
+        "heavy &= set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy or status != 1 else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
