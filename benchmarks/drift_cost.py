@@ -14,15 +14,16 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from urllib.request import urlopen
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent)]
 
-from serving import answers  # noqa: E402
 from serving_load import Measured, Request, closed_loop  # noqa: E402
 from serving_networks import Network, write_networks  # noqa: E402
 
@@ -30,7 +31,7 @@ from service.threads import available_cpus  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLES = {"off": "0", "on": "16"}
-WARM_S = 4
+WARM_S = 15  # until what the watch may spend at once is spent
 
 
 @contextmanager
@@ -42,11 +43,20 @@ def served(models: Path, port: int, sample: str) -> Iterator[None]:
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
     try:
-        assert answers(process, port), "the server did not start"
+        _wait_for(f"http://127.0.0.1:{port}/v2/health/ready")
         yield
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _wait_for(url: str) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with suppress(OSError), urlopen(url):
+            return
+        time.sleep(0.1)
+    raise SystemExit("the server did not start")
 
 
 def measure(folder: Path, network: Network, arguments: argparse.Namespace) -> None:
@@ -60,7 +70,7 @@ def measure(folder: Path, network: Network, arguments: argparse.Namespace) -> No
     for number in range(arguments.rounds):
         for state in sorted(SAMPLES, reverse=bool(number % 2)):
             with served(models, arguments.port, SAMPLES[state]):
-                closed_loop(request, clients[-1], min(WARM_S, arguments.seconds))
+                closed_loop(request, clients[-1], min(WARM_S, 3 * arguments.seconds))
                 for count in clients:
                     result = closed_loop(request, count, arguments.seconds)
                     found[count, state].append(result)

@@ -1,7 +1,7 @@
-"""mosec: `serving_mosec.py NETWORK.onnx PORT FORM WORKERS BATCH`.
+"""mosec: `serving_mosec.py NETWORK.onnx PORT json|binary WORKERS BATCH`.
 
-FORM is json or binary (rows as they lie in memory, both ways). Batches of 1 are batching switched
-off. A file of its own, because its workers import what they run by name.
+Binary is rows as they lie in memory, both ways. Batches of 1 are batching switched off. A file of
+its own, because its workers import what they run by name.
 """
 
 import os
@@ -57,6 +57,7 @@ if __name__ == "__main__":
     network, port, form, workers, batch = sys.argv[1:]
     os.environ.update(NETWORK=network, RUNNERS=workers)
     sys.argv = ["mosec", "--port", port, "--log-level", "error"]
+    sys.argv += ["--timeout", "60000"]  # a request that waits longer than 3 s would be refused
     server = Server()
     worker = Json if form == "json" else Binary
     server.append_worker(worker, num=int(workers), max_batch_size=int(batch), max_wait_time=1)

@@ -1,5 +1,5 @@
 """uvicorn with an application that reads the body and answers two bytes: the limit of the HTTP
-server: `serving_nothing.py NETWORK.onnx PORT`."""
+server: `serving_nothing.py NETWORK.onnx PORT WORKERS`."""
 
 import sys
 from typing import Any
@@ -18,4 +18,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(sys.argv[2]), log_level="error", lifespan="off")
+    uvicorn.run(
+        "serving_nothing:app",
+        port=int(sys.argv[2]),
+        workers=int(sys.argv[3]),
+        log_level="error",
+        lifespan="off",
+        timeout_worker_healthcheck=3600,  # it is stopped for minutes while others are measured
+    )

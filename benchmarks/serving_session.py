@@ -12,6 +12,8 @@ def session(file: str, runners: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     large = os.path.getsize(file) > _LARGE_BYTES
     options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // runners) if large else 1
+    if runners > 1:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 

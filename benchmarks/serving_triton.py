@@ -1,6 +1,6 @@
-"""Triton by way of PyTriton: `serving_triton.py NETWORK.onnx PORT INSTANCES`.
+"""Triton by way of PyTriton: `serving_triton.py NETWORK.onnx PORT INSTANCES BATCH`.
 
-Batches without a delay.
+Batches without a delay; of 1, they are switched off.
 
 It speaks the protocol that ours speaks, and is sent the same requests.
 """
@@ -13,10 +13,10 @@ import numpy as np
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
-from serving_session import session
+from serving_session import row_shape, session
 
 
-def main(file: str, port: int, instances: int) -> None:
+def main(file: str, port: int, instances: int, size: int) -> None:
     """Serves until it is ended."""
 
     def instance() -> Any:
@@ -26,9 +26,15 @@ def main(file: str, port: int, instances: int) -> None:
         def infer(x: Any) -> list[Any]:
             return list(loaded.run(None, {"x": x}))
 
-        return infer
+        def infer_one(requests: Any) -> list[Any]:
+            return [{"y": loaded.run(None, {"x": one["x"]})[0]} for one in requests]
 
-    row = tuple(session(file, instances).get_inputs()[0].shape[1:])
+        return infer if size > 1 else infer_one
+
+    row = row_shape(session(file, 1))
+    batching = ModelConfig(
+        max_batch_size=size, batcher=DynamicBatcher(max_queue_delay_microseconds=0)
+    )
     config = TritonConfig(
         http_port=port, grpc_port=port + 1000, metrics_port=port + 2000, log_verbose=0
     )
@@ -36,14 +42,12 @@ def main(file: str, port: int, instances: int) -> None:
         triton.bind(
             model_name=Path(file).stem,
             infer_func=[instance() for _ in range(instances)],
-            inputs=[Tensor(name="x", dtype=np.float32, shape=row)],
-            outputs=[Tensor(name="y", dtype=np.float32, shape=(-1,))],
-            config=ModelConfig(
-                max_batch_size=64, batcher=DynamicBatcher(max_queue_delay_microseconds=0)
-            ),
+            inputs=[Tensor(name="x", dtype=np.float32, shape=row[size > 1 :])],
+            outputs=[Tensor(name="y", dtype=np.float32, shape=(1, -1)[size > 1 :])],
+            config=batching if size > 1 else ModelConfig(batching=False),
         )
         triton.serve()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], *map(int, sys.argv[2:]))

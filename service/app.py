@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 
-from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from service.alarms import Alarms
 from service.api import documentation, errors
@@ -39,7 +39,7 @@ def create_app(
     on_loaded: Callable[[], None] = lambda: None,
     log: Log | None = None,
     peers: Peers | None = None,
-) -> Starlette:
+) -> FastAPI:
     """The application for these settings.
 
     Models are loaded when its lifespan begins; `on_loaded` is called before the first request.
@@ -50,7 +50,7 @@ def create_app(
     )
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         threads = settings.threads_per_worker()
         logger.info("settings: %s threads_per_worker=%d", _listed(settings), threads)
         started = time.perf_counter()
@@ -87,8 +87,13 @@ def create_app(
                     yield
 
     table = [entry for router in ROUTERS for entry in router.entries]
-    app = Starlette(routes=[entry.route() for entry in table], lifespan=lifespan)
-    app.router.redirect_slashes = False  # there is one path to each
+    app = FastAPI(
+        routes=[entry.route() for entry in table],
+        lifespan=lifespan,
+        openapi_url=None,  # and no pages: `documentation` has them, without another host
+        redirect_slashes=False,  # there is one path to each
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # quiet, and quicker
+    )
     errors.install(app)
     documentation.install(app, table, guard)
     doorkeeper = Doorkeeper(guard, settings.access_log)
@@ -105,7 +110,7 @@ def create_app(
     return app
 
 
-def stop(app: Starlette) -> None:
+def stop(app: FastAPI) -> None:
     """The service is not ready from now on; requests are still answered."""
     context: Context | None = getattr(app.state, "context", None)  # none before models are loaded
     if context is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
     from multiprocessing.connection import Connection
 
-    from starlette.applications import Starlette
+    from fastapi import FastAPI
 
     from service.api.bounds import ConnectionLimits
     from service.peers import Peers
@@ -60,9 +60,9 @@ def run_worker(
     from service.peers import Peers
     from service.server import Server
 
-    made: list[Starlette] = []
+    made: list[FastAPI] = []
 
-    def factory() -> "Starlette":
+    def factory() -> "FastAPI":
         made.append(application(settings, Peers(number, pipe)))
         return made[0]
 
@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def application(settings: "Settings", peers: "Peers") -> "Starlette":
+def application(settings: "Settings", peers: "Peers") -> "FastAPI":
     """What each server process runs: the application, with its log on standard error."""
     put_back = stop_at_once_on_signals()  # uvicorn would finish loading first
 

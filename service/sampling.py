@@ -43,8 +43,12 @@ class Budget:
         try:
             yield
         finally:
-            with self._lock:
-                self._credit -= time.thread_time() - began
+            self.charge(time.thread_time() - began)
+
+    def charge(self, seconds: float) -> None:
+        """Processor time that was spent."""
+        with self._lock:
+            self._credit -= seconds
 
 
 class SampleQueue(Generic[Owner]):

@@ -227,6 +227,8 @@ class Watcher:
         self._save()
 
     def _work(self) -> None:
+        """All that this thread does is charged, also what it takes to wake and to wait."""
+        charged = time.thread_time()
         while (item := self._queue.take(_CHUNK_ROWS)) is not None:
             (watch, window), inputs = item
             for chunk in _chunks(inputs):
@@ -237,8 +239,10 @@ class Watcher:
                         return
                 if self._yields_to_answers(watch):
                     return
-                with self._budget.spending():
-                    self._take_in(watch, chunk)
+                self._take_in(watch, chunk)
+                now = time.thread_time()
+                self._budget.charge(now - charged)
+                charged = now
 
     def _yields_to_answers(self, watch: Watch) -> bool:
         """Waits while requests do, for a while: a service that is always busy is watched too.

@@ -20,7 +20,7 @@ from http.client import HTTPConnection
 import httpx
 import pytest
 import uvicorn
-from starlette.applications import Starlette
+from fastapi import FastAPI
 
 from service.api.bounds import ConnectionLimits
 from service.api.connections import BoundedConfig
@@ -61,7 +61,7 @@ def no_process_outlives_the_tests() -> Iterator[None]:
 
 
 @contextmanager
-def serving(app: Starlette, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
+def serving(app: FastAPI, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
     """A client of the application, which is served over a real socket by a thread."""
     config = BoundedConfig(app, limits, port=0, lifespan="on")
     server = uvicorn.Server(config)

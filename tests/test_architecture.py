@@ -21,7 +21,7 @@ def test_the_service_loads_nothing_of_the_offline_toolkit() -> None:
 
 
 def test_the_health_check_loads_no_framework() -> None:
-    heavy = ("numpy", "starlette")
+    heavy = ("numpy", "fastapi", "starlette")
     code = f"import sys, service.__main__; print([m for m in {heavy} if m in sys.modules])"
     assert _python(code).strip() == "[]"
 

@@ -6,8 +6,9 @@ Swagger UI is served from the package (its files are those of swagger-ui-dist, A
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -30,21 +31,22 @@ _HEADERS = {
 }
 
 
-def install(app: Starlette, table: Iterable[Entry], guard: Guard) -> None:
+def install(app: FastAPI, table: Iterable[Entry], guard: Guard) -> None:
     """Adds the page, its parts and the document, which says of `table` what it holds."""
 
     async def docs(_: Request) -> Response:
         return FileResponse(_STATIC / "index.html", headers=_HEADERS)
 
     @cache
-    def document() -> Response:
+    def document() -> dict[str, Any]:
         from service.api.openapi import make_document  # with all its models: a while
 
-        return json_response(make_document(table, guard))
+        return make_document(table, guard)
 
     async def openapi(_: Request) -> Response:
-        return document()
+        return json_response(document())
 
+    app.openapi = document  # type: ignore[method-assign] # FastAPI, "Extending OpenAPI"
     app.mount(_ASSETS, StaticFiles(directory=_STATIC), name="swagger")
     for path, endpoint in (("/docs", docs), ("/openapi.json", openapi)):
         app.routes.append(Entry("GET", path, endpoint, None).route())

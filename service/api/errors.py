@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 
 import orjson
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -75,7 +75,7 @@ def error_response(
     return Response(body, status, media_type="application/json", headers=headers)
 
 
-def install(app: Starlette) -> None:
+def install(app: FastAPI) -> None:
     """Makes every error of the application an answer of that form."""
     app.add_exception_handler(FoldserveError, _foldserve_error)
     app.add_exception_handler(HTTPException, _http_exception)

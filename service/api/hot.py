@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Awaitable, Mapping
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -34,7 +34,7 @@ _CROSS_ORIGIN = b"origin"  # what browsers send is for the framework's middlewar
 class HotDoor:
     """Answers inference itself. `context` is the application's, as long as it serves."""
 
-    def __init__(self, app: Starlette, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, app: FastAPI, doorkeeper: Doorkeeper) -> None:
         self.context: Context | None = None
         self.shortcut = Shortcut(self)
         self.doorkeeper, self.quick = doorkeeper, Quick()

@@ -91,9 +91,8 @@ def test_latencies_are_in_classes_that_hold_those_of_the_metrics() -> None:
     assert set(SECONDS) <= set(LATENCY)
     assert max(upper / lower for lower, upper in pairwise(LATENCY)) < 1.3
     statistics = ModelStatistics()
-    execution = Execution(1, Release.IDLE, 1, 10, 2)
     for ns in (50_000, 100_000, 100_001, 3_000_000, 20_000_000_000):
-        statistics.answered(ns, 5, execution)
+        statistics.answered(ns, 5)
     found = statistics.document()["latency_histogram"]
     assert found["bounds_ns"][:3] == [100_000, 125_000, 160_000]
     at = dict(zip([*found["bounds_ns"], "above"], found["counts"], strict=True))

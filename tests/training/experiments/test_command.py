@@ -33,6 +33,12 @@ def _run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _verdicts(told: str) -> list[str]:
+    """Of the findings of the one experiment in what `--json` printed."""
+    (one,) = json.loads(told)["experiments"]
+    return [finding["verdict"] for finding in one["findings"]]
+
+
 def _scalars(board: Path) -> dict[str, dict[int, float]]:
     """The scalars of TensorBoard's event file in a folder, by tag and step."""
     (file,) = board.glob("events.out.tfevents.*")
@@ -98,9 +104,11 @@ def test_an_interrupted_run_goes_on_with_the_part_that_is_missing(tmp_path: Path
     kept = {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}
     assert "alone-proper.json" in kept
     assert len(kept) < 6
-    done = _run(*arguments)
+    done = _run(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     assert "alone-proper" not in done.stderr
+    bias = _verdicts(done.stdout)  # it grows straight while the loss stands still
+    assert (bias[0], bias[2]) == ("holds", "holds")
     assert len(list(parts.iterdir())) == 6
     assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in parts.iterdir()}.items()
 
@@ -123,7 +131,12 @@ def test_a_training_is_followed_in_json_lines_and_in_tensorboard(tmp_path: Path)
 
 def test_an_experiment_is_followed_in_tensorboard(tmp_path: Path) -> None:
     board = tmp_path / "board"
-    done = _run("reproduce", "landscape", "--quick", "--out", tmp_path, "--tensorboard", board)
+    arguments = ("reproduce", "landscape", "--quick", "--out", tmp_path, "--json")
+    done = _run(*arguments, "--tensorboard", board)
     assert done.returncode == 0, done.stderr
+    assert _verdicts(done.stdout)[2] == "holds"  # activations grow with depth without BN
+    results = json.loads((tmp_path / "landscape" / "results.json").read_text())["results"]
+    assert set(results["bands"]) == {"plain", "batch"}
+    assert list((tmp_path / "landscape").glob("*.svg"))
     steps = experiment("landscape").quick.steps
     assert _scalars(board / "landscape" / "bands-batch")["accuracy"][steps] > 0.8

@@ -1,6 +1,7 @@
 """Every experiment with its quick settings on the real MNIST: the effects, by their order.
 
-The effects are those of the papers; sizes are left to the full runs.
+The effects are those of the papers; sizes are left to the full runs. Two of them run where the
+command is tested: bias and landscape.
 """
 
 import json
@@ -87,11 +88,6 @@ def test_input_scale_the_invariance_ends_with_frozen_statistics(out: Path) -> No
     assert _run("input-scale", out)[1][0] == "holds in part"
 
 
-def test_bias_grows_straight_while_the_loss_stands_still(out: Path) -> None:
-    verdicts = _run("bias", out)[1]
-    assert (verdicts[0], verdicts[2]) == ("holds", "holds")
-
-
 @pytest.mark.timeout(600)
 def test_batch_size_four_pictures_are_noisier_to_train_by_than_sixty_four(out: Path) -> None:
     results, _ = _run("batch-size", out)
@@ -104,13 +100,6 @@ def test_batch_size_four_pictures_are_noisier_to_train_by_than_sixty_four(out: P
 
 def test_estimators_the_fast_average_is_noisier(out: Path) -> None:
     assert _run("estimators", out)[1][1] == "holds"
-
-
-@pytest.mark.timeout(600)
-def test_landscape_activations_grow_with_depth_without_bn(out: Path) -> None:
-    results, verdicts = _run("landscape", out)
-    assert verdicts[2] == "holds"
-    assert set(results["bands"]) == {"plain", "batch"}
 
 
 def test_conditioning_every_operation_does_what_it_says(out: Path) -> None:
