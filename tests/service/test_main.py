@@ -138,12 +138,8 @@ def test_check_tells_whether_the_service_is_ready(tmp_path: Path) -> None:
 def test_check_loads_nothing_heavy() -> None:
     program = (
         "import sys; from service.__main__ import main; status = main(['--check', '--port', '1']);"
-<<<<<<< HEAD
-        "heavy = {'numpy', 'onnxruntime', 'fastapi', 'pydantic', 'uvicorn'} & set(sys.modules);"
-=======
         "heavy = {'numpy', 'onnxruntime', 'fastapi', 'starlette', 'pydantic', 'uvicorn'};"
         "heavy &= set(sys.modules);"
->>>>>>> gaps
         "sys.exit(f'loaded {heavy}' if heavy or status != 1 else 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
