@@ -138,14 +138,17 @@ def processor() -> str:
 
 
 def interpreters(given: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:
-    """The interpreter of each peer that has one of its own."""
+    """The interpreter of each server that has one of its own."""
     pythons = {}
     for option in given:
         names, _, path = option.partition("=")
-        unknown = set(names.split(",")) - set(NAMES)
+        every = (OURS.name, *NAMES)
+        unknown = set(names.split(",")) - set(every)
         if unknown or not path:
-            parser.error(f"--python {option}: expected {'|'.join(NAMES)}=INTERPRETER")
+            parser.error(f"--python {option}: expected {'|'.join(every)}=INTERPRETER")
         pythons.update(dict.fromkeys(names.split(","), path))
+    if OURS.name in pythons:
+        pythons[OURS_TWICE.name] = pythons[OURS.name]
     return pythons
 
 
@@ -157,7 +160,7 @@ def arguments_of(command_line: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--networks", default=",".join(every), help="default: %(default)s")
     parser.add_argument("--peers", default=",".join(NAMES), help="default: %(default)s")
-    parser.add_argument("--python", action="append", default=[], metavar="PEER,…=INTERPRETER")
+    parser.add_argument("--python", action="append", default=[], metavar="SERVER,…=INTERPRETER")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seconds", type=int, default=2, help="of each load: %(default)s")
     parser.add_argument("--quick", action="store_true", help="one round of one second")

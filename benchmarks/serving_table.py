@@ -61,7 +61,8 @@ class Tables:
     def __str__(self) -> str:
         limits = ("÷ ONNX Runtime on all threads", "÷ … a run on each thread")
         ours = ("network", "clients", "tensors", "foldserve", "best of the others")
-        best = (*ours, "its requests/s", "foldserve ÷ best", *limits, "p50 ms", "p99 ms", "errors")
+        ratios = ("its requests/s", "foldserve ÷ best", "with 2 workers", *limits)
+        best = (*ours, *ratios, "p50 ms", "p99 ms", "errors")
         twice = ("network", "clients", "tensors", "1 worker", "2 workers", "2 ÷ 1", "errors")
         rates = ("network", "requests/s sent", "tensors", "p50 ms", "p99 ms", "errors")
         befell = ("network", "server", "setting", "what befell it")
@@ -98,7 +99,7 @@ def _rows(network: str, found: Found) -> list[str]:
 def _against_best(network: str, found: Found) -> list[str]:
     lines = []
     for column in sorted(column for column, peer in found if peer is OURS):
-        ours = found[column, OURS]
+        ours, twice = found[column, OURS], found.get((column, OURS_TWICE))
         rivals = [
             (peer, results)
             for (other, peer), results in found.items()
@@ -112,6 +113,7 @@ def _against_best(network: str, found: Found) -> list[str]:
                 f"{best[0].name}, {best[0].setting}" if best else "–",
                 f"{_rate(best[1]):.0f}" if best else "–",
                 _ratio(ours, best[1]) if best else "–",
+                _ratio(twice, best[1]) if best and twice else "–",
                 *(_ratio(ours, results) for results in bare),
                 *_latencies(ours),
                 _errors(ours),
