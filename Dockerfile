@@ -38,6 +38,9 @@ LABEL org.opencontainers.image.title="foldserve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       foldserve.sbom="/opt/foldserve/sbom.cdx.json"
 COPY --from=build /opt/foldserve /opt/foldserve
+# The interpreter's own library comes without bytecode, and nothing can be written when it serves: what a
+# start needs would be compiled at each.
+RUN ["/opt/foldserve/bin/python", "-c", "import service.process, service.app, uvicorn.server, uvloop"]
 COPY models /models
 ENV PATH=/opt/foldserve/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
