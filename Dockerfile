@@ -10,7 +10,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY service service
 # Left out: the command line, which belongs to the offline toolkit, with what it alone needs; ONNX
 # Runtime's offline tools, with what they alone need, and the C library beside its Python module;
-# Pillow's AVIF, fonts and colour management; NumPy's tests, headers and Fortran compiler.
+# Pillow's AVIF, fonts and colour management; NumPy's tests, headers and Fortran compiler; simdjson's source.
 RUN set -e; python -m pip --python /opt/foldserve/bin/python install \
         --no-cache-dir --constraint constraints.txt .; \
     python -m pip --python /opt/foldserve/bin/python uninstall --yes --quiet \
@@ -20,12 +20,13 @@ RUN set -e; python -m pip --python /opt/foldserve/bin/python install \
         onnxruntime/transformers onnxruntime/quantization onnxruntime/tools \
         PIL/_avif* PIL/_imagingft* PIL/_imagingcms* pillow.libs/libavif* pillow.libs/libfreetype* \
         pillow.libs/libharfbuzz* pillow.libs/libbrotli* pillow.libs/liblcms* \
-        numpy/f2py numpy/_core/include numpy/_core/_simd* numpy/_core/_*_tests*; \
+        numpy/f2py numpy/_core/include numpy/_core/_simd* numpy/_core/_*_tests* \
+        simdjson/simdjson.cpp simdjson/simdjson.h simdjson/*.pyx; \
     find numpy -name tests -type d -prune -exec rm -r {} +
 # Symbols for debuggers, of the wheels whose libraries bear it to be stripped.
 RUN set -e; apt-get update -qq; apt-get install --yes --quiet --no-install-recommends binutils; \
     cd /opt/foldserve/lib/python3.11/site-packages; \
-    strip --strip-unneeded $(find uvloop httptools PIL -name '*.so')
+    strip --strip-unneeded csimdjson.abi3.so $(find uvloop httptools PIL -name '*.so')
 # What the image holds of Python, in the words of CycloneDX; the same bytes from the same constraints.
 RUN set -e; python -m venv /opt/cyclonedx; \
     /opt/cyclonedx/bin/pip install --no-cache-dir --constraint constraints.txt cyclonedx-bom; \
