@@ -30,6 +30,9 @@ LIMITS = ConnectionLimits(connections=100, head_bytes=65536, head_timeout_s=30, 
 # Set by a program of its own: a test with threads must run no Python between fork and exec.
 _BOUND = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 _started: list[subprocess.Popen[str]] = []
+# A process that is signalled while it starts ends in its signal handler. There coverage would save
+# its data, and wait on a lock that this very thread may hold where the signal came (1 in 200).
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 
 
 @contextmanager

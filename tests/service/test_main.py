@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.servers import DEADLINE_S, poll, spawn, start
+from tests.servers import DEADLINE_S, UNMEASURED, poll, spawn, start
 from tests.service.bundles import write_bundle
 
 PROMPT_S = 5
@@ -35,7 +35,7 @@ def finish(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int,
 @pytest.mark.parametrize("delay_ms", [0, 50, 150, 300, 600])
 def test_sigterm_during_the_start_exits_0(tmp_path: Path, delay_ms: int, workers: str) -> None:
     write_bundle(tmp_path)
-    process = spawn("--port", "0", "--models", str(tmp_path), "--workers", workers)
+    process = spawn("--port", "0", "--models", str(tmp_path), "--workers", workers, **UNMEASURED)
     poll(lambda: catches_sigterm(process), "the handler of SIGTERM")
     time.sleep(delay_ms / 1000)  # the moment is what is tested
     status, errors = finish(process, signal.SIGTERM)
@@ -59,7 +59,7 @@ def test_a_signal_while_serving_ends_it_gracefully(
 
 
 def test_sigint_during_the_start_leaves_no_traceback(tmp_path: Path) -> None:
-    process = spawn("--port", "0", "--models", str(tmp_path))
+    process = spawn("--port", "0", "--models", str(tmp_path), **UNMEASURED)
     poll(lambda: catches_sigterm(process), "the handlers")
     poll(lambda: Path(f"/proc/{process.pid}/maps").read_text().count("numpy") > 0, "an import")
     status, errors = finish(process, signal.SIGINT)
@@ -186,7 +186,7 @@ def listens(port: int) -> bool:
 def test_sigterm_while_loading_does_not_wait_for_the_rest(tmp_path: Path) -> None:
     for number in range(100):
         write_bundle(tmp_path, f"model{number}")
-    process = spawn("--port", "0", "--models", str(tmp_path))
+    process = spawn("--port", "0", "--models", str(tmp_path), **UNMEASURED)
     log = process.stderr
     assert log is not None
     poll(lambda: "loaded in" in log.readline(), "the first model")
