@@ -16,13 +16,15 @@ window has no two parts of one while it is smaller than the number of photograph
 
 import argparse
 import platform
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -35,8 +37,10 @@ from drift_subjects import NAME as PHOTOGRAPHS  # noqa: E402
 from drift_subjects import Said, Subject, digits, disjoint, photographs  # noqa: E402
 
 from service.drift.baseline import Baseline  # noqa: E402
-from service.drift.monitor import Monitor  # noqa: E402
-from service.drift.verdict import Verdict, judge  # noqa: E402
+from service.drift.monitor import Monitor, Stretch  # noqa: E402
+from service.drift.reading import read_input, read_pictures  # noqa: E402
+from service.drift.report import describe  # noqa: E402
+from service.drift.verdict import judge  # noqa: E402
 
 LEVEL, SEED, SIZE = 0.01, 20150211, 10
 SIZES = (5, 10, 30, 100, 300, 1000)
@@ -59,12 +63,16 @@ QUICK_LARGE = Effort(splits=1, windows=20, pictures=2, corrupted=30, peer_window
 QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
 
 
-def verdict_of(said: Said, chosen: np.ndarray, baseline: Baseline) -> Verdict:
+def verdict_of(said: Said, chosen: np.ndarray, baseline: Baseline) -> str:
     """The verdict on one window of pictures, through the monitor of the service."""
+    return judge(_watched(said, chosen, baseline).layers, baseline, LEVEL).word
+
+
+def _watched(said: Said, chosen: np.ndarray, baseline: Baseline) -> Stretch:
     part = said.take(chosen)
     monitor = Monitor(baseline, part.sample.input_means.shape[1], step_s=60.0, steps=1)
     monitor.add(part.sample, now=0.0)
-    return judge(monitor.read(0.0).layers, baseline, LEVEL)
+    return monitor.read(0.0)
 
 
 def wilson(hits: int, trials: int) -> str:
@@ -84,7 +92,7 @@ def false_alarms(name: str, subject: Subject, effort: Effort) -> None:
         for size in SIZES:
             drawn = disjoint(len(rest.scores), size, random, groups)
             windows = list(islice(drawn, effort.windows))
-            found[size] += [verdict_of(rest, one, baseline).word for one in windows]
+            found[size] += [verdict_of(rest, one, baseline) for one in windows]
     for size, words in found.items():
         if words:
             alarms, significant = (
@@ -103,8 +111,7 @@ def _splits(
     yield subject.baseline, subject.clean, None if groups is None else groups.held_out
     if count == 1:
         return
-    both = _joined(subject.say(subject.inputs(subject.reference)), subject.clean)
-    numbers = np.arange(len(both.scores))
+    numbers = np.arange(len(subject.both.scores))
     if groups is not None:
         numbers = np.concatenate([groups.reference, groups.held_out])
     for _ in range(count - 1):
@@ -112,7 +119,7 @@ def _splits(
         first = random.permutation(numbers.max() + 1)[numbers[order]] <= numbers.max() // 2
         seen, rest = order[first], order[~first]
         known = None if groups is None else numbers[seen], None if groups is None else numbers[rest]
-        yield subject.measured(both.take(seen), known[0]), both.take(rest), known[1]
+        yield subject.measured(seen, known[0]), subject.both.take(rest), known[1]
 
 
 def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None:
@@ -129,20 +136,20 @@ def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None
             said = subject.say(subject.inputs(moved))
             lost = right - np.mean(said.scores.argmax(axis=1) == labels)
             windows = list(disjoint(len(pixels), SIZE, random, groups))
-            verdicts = [verdict_of(said, one, subject.baseline) for one in windows]
+            reports = [_report(said, one, subject) for one in windows]
             weakest = strength == strengths[0]  # it tells detectors apart, and they take long
-            rows.append((f"{kind} {strength:g}", f"{100 * lost:.1f}", verdicts, weakest))
+            rows.append((f"{kind} {strength:g}", f"{100 * lost:.1f}", reports, weakest))
             if weakest:
                 some = windows[: effort.peer_windows]
                 windows_of_peers += [(reduced(moved[w]), softmax(said.scores[w])) for w in some]
     others = [iter(column) for column in peers.judge(windows_of_peers)]
-    for words, lost_points, verdicts, compared in rows:
-        count = min(effort.peer_windows, len(verdicts)) if compared else 0
+    for words, lost_points, reports, compared in rows:
+        count = min(effort.peer_windows, len(reports)) if compared else 0
         hits = [list(islice(column, count)) for column in others]
-        drift = [verdict.word == "drift" for verdict in verdicts]
+        drift = [report["verdict"] == "drift" for report in reports]
         shown = [wilson(sum(x), len(x)) if x else "" for x in (drift, *hits)]
         cells = [name, words, lost_points, *shown]
-        print(f"| {' | '.join([*cells, _most_frequent(verdicts)])} |", flush=True)
+        print(f"| {' | '.join([*cells, *_most_frequent(reports)])} |", flush=True)
 
 
 def costs(name: str, subject: Subject, peers: Peers) -> None:
@@ -162,26 +169,21 @@ def costs(name: str, subject: Subject, peers: Peers) -> None:
     print(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in cells)} |", flush=True)
 
 
-def _joined(first: Said, second: Said) -> Said:
-    def both(field: str) -> np.ndarray:
-        return np.concatenate([getattr(one.sample, field) for one in (first, second)])
-
-    fields = ("means", "squares", "predicted", "input_means", "input_squares")
-    sample = type(first.sample)(*(both(field) for field in fields))
-    return Said(sample, np.concatenate([first.scores, second.scores]))
+def _report(said: Said, chosen: np.ndarray, subject: Subject) -> dict[str, Any]:
+    reference = read_input(subject.bundle), read_pictures(subject.bundle)
+    stretch = _watched(said, chosen, subject.baseline)
+    return describe(stretch, subject.baseline, LEVEL, reference)
 
 
-def _most_frequent(verdicts: Iterable[Verdict]) -> str:
-    """The diagnosis without the layer's name, and how often it was given."""
-    words = [
-        verdict.diagnosis.partition(" (")[0] + verdict.diagnosis.partition(")")[2]
-        for verdict in verdicts
-        if verdict.word == "drift"
-    ]
-    if not words:
-        return "–"
-    best = max(set(words), key=words.count)
-    return f"{best} ({words.count(best)}/{len(words)})"
+def _most_frequent(reports: list[dict[str, Any]]) -> Iterator[str]:
+    """Of the windows that are drift: the likely cause that is told most often, and the diagnosis
+    without the layer's name, each with how often."""
+    drifted = [report for report in reports if report["verdict"] == "drift"]
+    causes = [report["likely_cause"] or "none" for report in drifted]
+    diagnoses = [re.sub(r" \('[^)]*\)", "", report["diagnosis"]) for report in drifted]
+    for words in (causes, diagnoses):
+        best = max(set(words), key=words.count, default=None)
+        yield "–" if best is None else f"{best} ({words.count(best)}/{len(words)})"
 
 
 def _subject(name: str, effort: Effort, folder: Path) -> Subject:
@@ -222,7 +224,8 @@ def main() -> None:
             peers = Peers(arguments.python, subject.reference[:1000], softmax(scores))
             columns = " | ".join(["corruption", "points lost", "foldserve", *peers.names])
             if "detection" in parts:
-                print(f"\n| network | {columns} | diagnosis |\n|{'---|' * (5 + len(peers.names))}")
+                print(f"\n| network | {columns} | likely cause | diagnosis |")
+                print(f"|{'---|' * (6 + len(peers.names))}")
                 detection(name, subject, effort, peers)
             if "mistakes" in parts:
                 print("\n| network | mistake | verdict | likely cause |\n|---|---|---|---|")

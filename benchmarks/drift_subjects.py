@@ -1,7 +1,7 @@
 """The networks of the drift benchmark, their pictures, and what the probes say of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +16,11 @@ from service.drift.monitor import Sample
 from service.drift.reading import read_baseline
 from service.manifest import PROBE
 from service.runtime import OnnxRuntime
+from training.baseline import CHANGED
+from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import ProbeRows
+from training.baseline.signatures import evenly, make_signatures
 from training.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +35,7 @@ class Said:
     sample: Sample
     scores: NDArray[np.floating]
 
-    def take(self, chosen: NDArray[np.int64] | slice) -> "Said":
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Said":
         """Some of the pictures."""
         s = self.sample
         predicted = None if s.predicted is None else s.predicted[chosen]
@@ -119,17 +122,43 @@ class Subject:
             (flat**2).mean(axis=2),
         )
 
-    def measured(self, said: Said, groups: NDArray[np.int64] | None) -> Baseline:
-        """A baseline of these pictures, as the toolkit makes it."""
+    @cached_property
+    def both(self) -> Said:
+        """What is said of the reference and, after it, of the held-out pictures."""
+        return joined(self.say(self.inputs(self.reference)), self.clean)
+
+    @cached_property
+    def changed(self) -> dict[str, tuple[Said, NDArray[np.int64]]]:
+        """What is said of some of both when they are changed, and which of both these are."""
+        images = evenly(len(self.both.scores), 2 * CHANGED)
+        inputs = self.inputs(np.concatenate([self.reference, self.held_out])[images])
+        scale = scale_of(inputs, self.bundle.manifest.preprocessing)
+        changes = known_changes(inputs.shape[1])
+        return {name: (self.say(scale.apply(f, inputs)), images) for name, f in changes.items()}
+
+    def measured(self, seen: NDArray[np.int64], groups: NDArray[np.int64] | None) -> Baseline:
+        """A baseline of these of both, as the toolkit makes it; `groups` are those of the seen."""
+        rows = self._rows(self.both.take(seen))
+        scales = {name: self.bundle.statistics[name]["scale"] for name in self.baseline.places}
+        baseline = measure(rows, scales, groups)
+        places = np.full(len(self.both.scores), -1)
+        places[seen] = np.arange(len(seen))
+        changed = {}
+        for name, (said, images) in self.changed.items():
+            among = places[images] >= 0
+            changed[name] = self._rows(said.take(among)), places[images][among]
+        numbers = np.arange(len(seen)) if groups is None else groups
+        signatures = make_signatures(baseline.layers, rows, changed, numbers)
+        return replace(baseline, signatures=signatures)
+
+    def _rows(self, said: Said) -> ProbeRows:
         places = self.baseline.places
-        rows = ProbeRows(
+        return ProbeRows(
             {name: said.sample.means[:, place] for name, place in places.items()},
             {name: said.sample.squares[:, place] for name, place in places.items()},
             said.sample.predicted,
             said.scores.shape[1],
         )
-        scales = {name: self.bundle.statistics[name]["scale"] for name in places}
-        return measure(rows, scales, groups)
 
 
 def digits(name: str, limit: int | None) -> Subject:
@@ -176,6 +205,17 @@ def _write_mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64]) -> N
     reference = Reference(inputs, "photographs", groups)
     about = Description(NAME, preprocessing=how, output_activation="softmax")
     write_bundle(model, about, folder, reference=reference)
+
+
+def joined(first: Said, second: Said) -> Said:
+    """The pictures of one, and after them those of the other."""
+
+    def both(field: str) -> np.ndarray:
+        return np.concatenate([getattr(one.sample, field) for one in (first, second)])
+
+    fields = ("means", "squares", "predicted", "input_means", "input_squares")
+    sample = type(first.sample)(*(both(field) for field in fields))
+    return Said(sample, np.concatenate([first.scores, second.scores]))
 
 
 def disjoint(

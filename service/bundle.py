@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -119,17 +120,22 @@ def _read_inside(folder: Path, name: str, limit: int) -> bytes:
         raise BadBundle(f"{name}: expected a readable file, got {error.strerror}") from None
 
 
-def _parse_statistics(data: bytes, layers: tuple[Layer, ...]) -> dict[str, Statistics]:
+def read_arrays(name: str, data: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of a file in NumPy's own archive format; BadBundle if it is none."""
     try:
         zipfile.ZipFile(io.BytesIO(data)).close()  # np.load would take other kinds of file too
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+            return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadBundle(f"{STATISTICS}: expected NumPy arrays, got {error}") from None
+        raise BadBundle(f"{name}: expected NumPy arrays, got {error}") from None
+
+
+def _parse_statistics(data: bytes, layers: tuple[Layer, ...]) -> dict[str, Statistics]:
+    arrays = read_arrays(STATISTICS, data)
     return {layer.name: _layer_statistics(layer, arrays) for layer in layers}
 
 
-def _layer_statistics(layer: Layer, arrays: dict[str, NDArray[np.floating]]) -> Statistics:
+def _layer_statistics(layer: Layer, arrays: dict[str, NDArray[Any]]) -> Statistics:
     fields = [*FROZEN_FIELDS, *(f for f in MOVING_FIELDS if f"{layer.name}/{f}" in arrays)]
     fields += BASELINE_FIELDS if layer.baseline is not None else ()
     found: Statistics = {}

@@ -22,7 +22,8 @@ from service.tensors import TensorSpec
 FORMAT_VERSION = 1
 MODEL, PROBE, STATISTICS, LAYERS = "model.onnx", "probe.onnx", "normalization.npz", "layers.json"
 FOLD_REPORT, SOURCE, MANIFEST = "fold.json", "source.onnx", "manifest.json"
-DIAGNOSIS = "doctor.json"  # may be missing: bundles are older than the doctor
+# May be missing: bundles are older than the doctor, and not every input is of pictures.
+DIAGNOSIS, SIGNATURES = "doctor.json", "signatures.npz"
 REQUIRED = (MODEL, PROBE, STATISTICS, LAYERS, FOLD_REPORT)
 
 # The names of models and of files: no separators, no leading dot, at most 64 characters.

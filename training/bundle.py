@@ -32,6 +32,7 @@ from service.manifest import (
     MODEL,
     NAME_RULE,
     PROBE,
+    SIGNATURES,
     SOURCE,
     STATISTICS,
     Baseline,
@@ -51,7 +52,7 @@ from training.errors import AnswerIsNo, UnusableInput
 from training.files import sha256_of, sync_folder, write_bytes
 from training.fold import FoldResult, fold
 from training.fold.equivalence import CannotProve, Equivalence, prove
-from training.layer_records import layer_records, statistics_archive
+from training.layer_records import layer_records, signatures_archive, statistics_archive
 from training.probe import add_probes
 
 
@@ -104,7 +105,7 @@ def write_bundle(
     diagnosis = _examine(source, description.name, folded, force=force)
     equivalence = prove_fold(source, folded.model, inputs)
     probed = add_probes(folded.model, folded.report)
-    baseline = baseline_of(folded, probed, reference)
+    baseline = baseline_of(folded, probed, reference, description.preprocessing)
     served = folded.model.SerializeToString()
     runtime = _load(served)
     checks = Checks(
@@ -123,6 +124,8 @@ def write_bundle(
         FOLD_REPORT: _json(folded.report.with_equivalence(equivalence).to_json()),
         SOURCE: source.SerializeToString(),
     }
+    if baseline.signatures is not None:
+        files[SIGNATURES] = signatures_archive(baseline.signatures)
     watched = baseline_words(baseline, reference)
     manifest = _manifest(description, version, runtime, checks, files, (diagnosis, watched))
     folder = models / description.name / str(version)

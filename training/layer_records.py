@@ -1,12 +1,15 @@
 """What a bundle keeps of each normalization layer: its words, and its arrays."""
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.bundle import BASELINE_FIELDS
 from service.drift.baseline import Baseline, LayerBaseline
+from service.drift.changes import Signatures
+from service.drift.reading import SIGNATURE_FIELDS
 from service.manifest import Layer, ProbeOutputs
 from service.manifest import LayerBaseline as LayerBaselineWords
 from training.doctor import Diagnosis
@@ -68,6 +71,16 @@ def statistics_archive(folded: FoldResult, baseline: Baseline) -> bytes:
         vectors = (layer.mean, layer.var, layer.mean_spread, layer.var_spread)
         for name, vector in zip(BASELINE_FIELDS, vectors, strict=True):
             arrays[f"{layer.name}/{name}"] = vector.astype(np.float32)
+    return _archive(arrays)
+
+
+def signatures_archive(signatures: Signatures) -> bytes:
+    """Every array of the signatures of known changes, and their names."""
+    arrays = {name: getattr(signatures, name) for name in SIGNATURE_FIELDS}
+    return _archive({"changes": np.array(signatures.changes), **arrays})
+
+
+def _archive(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

@@ -53,6 +53,26 @@ class Classes(_Schema):
     baseline: list[int]
 
 
+class KnownChange(_Schema):
+    """A change of pictures whose signature the bundle has."""
+
+    name: Literal[
+        "brighter",
+        "darker",
+        "less contrast",
+        "more contrast",
+        "blurred",
+        "noisy",
+        "inverted",
+        "swapped",
+    ]
+    amount: float = Field(description="0 for the reference, 1 for the change as it was measured.")
+    significance: float = Field(description="In units of the threshold.")
+    threshold: float
+    explained: float = Field(description="The part of the layers' movement that it explains.")
+    alarm: bool
+
+
 class DriftBaseline(_Schema):
     """What the traffic is compared with."""
 
@@ -67,7 +87,9 @@ class Drift(_Schema):
     model_version: str
     verdict: Literal["insufficient", "ok", "watch", "drift"]
     diagnosis: str
-    likely_cause: str | None = Field(description="A mistake that explains the input, if one does.")
+    likely_cause: str | None = Field(
+        description="A mistake or a known change that explains what is seen, if one does."
+    )
     n: int = Field(description="Images in the window.")
     n_needed: int = Field(description="Images that a verdict needs.")
     dropped: int = Field(description="Sampled images for which there was no time.")
@@ -76,6 +98,7 @@ class Drift(_Schema):
     window_s: float = Field(description="Seconds since the window began.")
     outliers: Outliers
     classes: Classes | None
+    changes: list[KnownChange] = Field(description="Empty where the bundle has no signatures.")
     baseline: DriftBaseline
     layers: list[DriftLayer]
 

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.drift.changes import Signatures
+
 Vector = NDArray[np.float64]
 
 # Channels that say nothing: constant ones, and those whose scale is as good as zero.
@@ -87,7 +89,7 @@ class Baseline:
     it was measured on images, or computed from the scales and biases alone. An image whose largest
     distance, as a share of the layers' own, is beyond `image_limit` is an outlier; `image_rate` of
     the reference images are. `classes` counts their predicted classes, where the network
-    classifies.
+    classifies; `signatures` are those of known changes, where the images are pictures.
     """
 
     kind: Literal["measured", "analytic"]
@@ -96,6 +98,7 @@ class Baseline:
     image_limit: float
     image_rate: float
     classes: tuple[int, ...] | None = None
+    signatures: Signatures | None = None
 
     @cached_property
     def places(self) -> Mapping[str, slice]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.drift.changes import WORDS
+
 Vector = NDArray[np.float64]
 
 # In deviations of the input: what other images may differ by; and how near a mistake has to come to
@@ -63,10 +65,7 @@ def _mistakes(reference: Input, pictures: Pictures | None) -> Iterator[tuple[Inp
     ):
         yield Input(factor * mean, factor * std), words
     if len(mean) == 3:
-        yield (
-            Input(mean[::-1], std[::-1]),
-            "the colour channels are swapped: BGR came where RGB was expected",
-        )
+        yield Input(mean[::-1], std[::-1]), WORDS["swapped"]
     if pictures is None:
         yield Input(-mean, std), "the inputs have the opposite sign: images may be inverted"
         return
@@ -88,7 +87,7 @@ def _of_pictures(p: Vector, spread: Vector, how: Pictures) -> Sequence[tuple[Inp
         (normalized(255 * p, 255 * spread), "pixels were not divided by 255 before normalizing"),
         (normalized(p / 255, spread / 255), "pixels were divided by 255 twice"),
         (normalized(once.mean, once.std), "the inputs were normalized twice"),
-        (normalized(1 - p, spread), "the images are inverted: dark came where light was expected"),
+        (normalized(1 - p, spread), WORDS["inverted"]),
         (
             Input(2 * p - 1, 2 * spread),
             "pixels were scaled to the range from -1 to 1 instead of by the network's mean and std",

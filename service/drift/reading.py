@@ -1,11 +1,25 @@
 """The baseline as a bundle holds it."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from service.bundle import Bundle, Statistics
+from service.bundle import Bundle, Statistics, read_arrays
 from service.drift.baseline import Baseline, LayerBaseline
 from service.drift.causes import Input, Pictures
-from service.manifest import Layer
+from service.drift.changes import WORDS, Signatures
+from service.errors import BadBundle
+from service.manifest import SIGNATURES, Layer
+
+SIGNATURE_FIELDS = (
+    "mean_filter",
+    "influence_filter",
+    "mean_direction",
+    "influence_direction",
+    "spread",
+    "skewness",
+    "kurtosis",
+)
 
 
 def read_baseline(bundle: Bundle) -> Baseline | None:
@@ -18,7 +32,7 @@ def read_baseline(bundle: Bundle) -> Baseline | None:
     )
     if words is None or not layers:
         return None
-    return Baseline(
+    baseline = Baseline(
         words.kind,
         words.images,
         layers,
@@ -26,6 +40,29 @@ def read_baseline(bundle: Bundle) -> Baseline | None:
         words.image_rate,
         words.classes,
     )
+    return replace(baseline, signatures=_read_signatures(bundle, baseline.channels))
+
+
+def _read_signatures(bundle: Bundle, channels: int) -> Signatures | None:
+    """The signatures of known changes; None where the bundle has none."""
+    if SIGNATURES not in bundle.manifest.files:
+        return None
+    arrays = read_arrays(SIGNATURES, bundle.read(SIGNATURES))
+    changes = tuple(arrays.pop("changes", np.empty(0)).tolist())
+    if not changes or not set(changes) <= WORDS.keys():
+        expected = ", ".join(WORDS)
+        raise BadBundle(f"{SIGNATURES}: expected changes among {expected}; got {changes}")
+    count, found = len(changes), {}
+    for name in SIGNATURE_FIELDS:
+        shape = (count, channels) if name in SIGNATURE_FIELDS[:4] else (count,)
+        array = arrays.get(name)
+        if array is None or array.shape != shape or array.dtype.kind != "f":
+            got = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+            raise BadBundle(
+                f"{SIGNATURES}: expected {name} as floating point {list(shape)}, got {got}"
+            )
+        found[name] = array
+    return Signatures(changes, **found)
 
 
 def read_input(bundle: Bundle) -> Input | None:

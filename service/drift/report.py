@@ -7,6 +7,7 @@ import numpy as np
 
 from service.drift.baseline import Baseline, LayerBaseline
 from service.drift.causes import Input, Pictures, likely_cause
+from service.drift.changes import WORDS, ChangeScore
 from service.drift.monitor import Stretch
 from service.drift.scores import LayerScore
 from service.drift.verdict import LEAST_ROWS, Verdict, judge
@@ -35,12 +36,13 @@ def describe(
     return {
         "verdict": verdict.word,
         "diagnosis": verdict.diagnosis,
-        "likely_cause": _cause(stretch.input, *reference) if verdict.word == "drift" else None,
+        "likely_cause": _cause(stretch.input, verdict, reference),
         "n": window.rows,
         "n_needed": LEAST_ROWS,
         "nonfinite": window.nonfinite,
         "outliers": _outliers(window, baseline, verdict),
         "classes": _classes(window, baseline),
+        "changes": [_change(change) for change in verdict.changes],
         "baseline": {"kind": baseline.kind, "images": baseline.images},
         "layers": [
             _layer(score, baseline.layers[index], _part(window, baseline, score.name))
@@ -153,7 +155,33 @@ def _classes(window: Window, baseline: Baseline) -> Plain | None:
     return {"live": live.tolist(), "baseline": list(baseline.classes)}
 
 
-def _cause(window: Window, reference: Input | None, pictures: Pictures | None) -> str | None:
+def _change(score: ChangeScore) -> Plain:
+    return {
+        "name": score.change,
+        "amount": score.amount,
+        "significance": score.significance / score.threshold,
+        "threshold": 1.0,
+        "explained": score.explained,
+        "alarm": score.alarm,
+    }
+
+
+def _cause(
+    live: Window, verdict: Verdict, reference: tuple[Input | None, Pictures | None]
+) -> str | None:
+    """What explains drift: a mistake of scale, by the input itself; or a known change, by how the
+    layers moved. What has a signature is told by that."""
+    if verdict.word != "drift":
+        return None
+    by_layers = {WORDS[change.change] for change in verdict.changes}
+    words = _by_input(live, *reference)
+    if words is not None and words not in by_layers:
+        return words
+    change = verdict.change
+    return WORDS[change.change] if change is not None and change.is_cause else None
+
+
+def _by_input(window: Window, reference: Input | None, pictures: Pictures | None) -> str | None:
     if reference is None or window.rows < LEAST_ROWS or len(reference.mean) != window.channels:
         return None
     variance = np.maximum(window.mean_square - window.mean**2, _LEAST_STD)

@@ -16,6 +16,7 @@ import numpy as np
 
 from service.drift import chi_squared
 from service.drift.baseline import Baseline, LayerBaseline, Vector
+from service.drift.changes import Moved
 from service.drift.window import Window
 
 # A live variance below this share of the baseline's is as good as zero.
@@ -134,6 +135,23 @@ def shifts(layer: LayerBaseline, mean: Vector, mean_square: Vector, f: float) ->
         mean_noise=layer.mean_spread[used] / v0 * f,
         variance_noise=layer.var_spread[used] / v0**2 * f,
     )
+
+
+def moved(window: Window, baseline: Baseline, f: float) -> Moved:
+    """How far every channel of all layers has moved, for the signatures of known changes."""
+    shape = (2, baseline.channels)
+    away, weights, chance = np.zeros(shape), np.zeros(shape), 0.0
+    for layer in baseline.layers:
+        if not layer.used.any():
+            continue
+        place, used = baseline.places[layer.name], layer.used
+        m, q = window.mean[place], window.mean_square[place]
+        # ψ = q - 2·μ₀·m, and its mean in the reference v₀ - μ₀²
+        away[:, place] = m - layer.mean, q - 2 * layer.mean * m - (layer.var - layer.mean**2)
+        for row, spread in enumerate((layer.mean_spread, layer.var_spread)):
+            weights[row, place][used] = 1 / (spread[used] * used.sum())
+        chance += 2 * f
+    return Moved(away[0], away[1], weights, chance)
 
 
 def thresholds(layer: LayerBaseline, probability: float) -> tuple[float, float]:

@@ -1,11 +1,12 @@
 """The verdict on a window of traffic, in one word, and its diagnosis in a sentence."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from service.drift.baseline import Baseline
-from service.drift.scores import LayerScore, score_layers
+from service.drift.changes import WORDS, ChangeScore, score_changes
+from service.drift.scores import LayerScore, moved, score_layers
 from service.drift.window import Window
 
 Word = Literal["insufficient", "ok", "watch", "drift"]
@@ -13,8 +14,9 @@ Word = Literal["insufficient", "ok", "watch", "drift"]
 LEAST_ROWS = 5
 # A share of unlike images is called drift from here on: one in fifty beyond the reference's own.
 _LEAST_EXCESS = 0.02
-# Of the probability of a false alarm, the part that counting such images may have.
-_OUTLIERS_PART = 0.1
+# Of the probability of a false alarm, the parts that counting such images and the known changes
+# may have; the rest is the layers'.
+_OUTLIERS_PART, _CHANGES_PART = 0.1, 0.4
 # The network's depth in thirds.
 _EARLY, _LATE = 1 / 3, 2 / 3
 
@@ -23,12 +25,20 @@ _EARLY, _LATE = 1 / 3, 2 / 3
 class Verdict:
     """The word, the layers' scores in network order, and the diagnosis; a window of less than
     LEAST_ROWS images has no scores. `outliers_alarm` tells whether there are too many images that
-    are unlike any of the reference, though the means may not show it."""
+    are unlike any of the reference, though the means may not show it; `changes` are the known ones,
+    where the baseline has their signatures."""
 
     word: Word
     diagnosis: str
     layers: tuple[LayerScore, ...]
     outliers_alarm: bool = False
+    changes: tuple[ChangeScore, ...] = ()
+
+    @property
+    def change(self) -> ChangeScore | None:
+        """Of the known changes that alarm, the one that explains most of what is seen."""
+        alarming = [change for change in self.changes if change.alarm]
+        return max(alarming, key=lambda change: change.explained, default=None)
 
 
 def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
@@ -36,47 +46,71 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
     if window.rows < LEAST_ROWS:
         missing = LEAST_ROWS - window.rows
         return Verdict("insufficient", f"{missing} more images are needed for a verdict", ())
-    scores = tuple(score_layers(window, baseline, (1 - _OUTLIERS_PART) * level))
+    layers = (1 - _OUTLIERS_PART - _CHANGES_PART) * level
+    scores = tuple(score_layers(window, baseline, layers))
     outliers = _too_many_outliers(window, baseline, _OUTLIERS_PART * level)
-    if any(score.alarm for score in scores):
-        return Verdict("drift", _by_depth(scores), scores, outliers)
-    if outliers:
+    found = Verdict("ok", "", scores, outliers, _changes(window, baseline, _CHANGES_PART * level))
+    word, diagnosis = _word(found, window, baseline)
+    return replace(found, word=word, diagnosis=diagnosis)
+
+
+def _changes(window: Window, baseline: Baseline, level: float) -> tuple[ChangeScore, ...]:
+    if baseline.signatures is None:
+        return ()
+    f = 1 / window.rows + 1 / baseline.images
+    away = moved(window, baseline, f)
+    return score_changes(baseline.signatures, away, window.rows, f, level)
+
+
+def _word(found: Verdict, window: Window, baseline: Baseline) -> tuple[Word, str]:
+    """The word and the diagnosis of what was found."""
+    if any(score.alarm for score in found.layers):
+        known = found.change
+        cause = WORDS[known.change] if known is not None and known.is_cause else None
+        return "drift", _by_depth(found.layers, cause)
+    if found.change is not None:
+        return "drift", (
+            "no layer has moved far by itself, but all of them together, and most in the direction "
+            f"of a known change: {WORDS[found.change.change]}"
+        )
+    if found.outliers_alarm:
         share = window.outliers / window.rows
-        words = (
+        return "drift", (
             f"the layers' means have not moved, but {share:.1%} of the images are unlike the "
             f"reference, where {baseline.image_rate:.1%} were: a part of the traffic is something "
             "else"
         )
-        return Verdict("drift", words, scores, outliers)
-    if any(score.significant for score in scores):
-        worst = max(scores, key=lambda score: score.effect)
-        words = (
+    if any(score.significant for score in found.layers):
+        worst = max(found.layers, key=lambda score: score.effect)
+        return "watch", (
             f"layer '{worst.name}' has moved more than chance explains, and less than the smallest "
             "effect that matters"
         )
-        return Verdict("watch", words, scores, outliers)
-    return Verdict("ok", "no layer has moved more than chance explains", scores, outliers)
+    return "ok", "no layer has moved more than chance explains"
 
 
-def _by_depth(scores: tuple[LayerScore, ...]) -> str:
-    """Where the first layers that moved are, and what moved in them, tells what it came from: later
-    layers only pass on, often enlarged, what reached them."""
+def _by_depth(scores: tuple[LayerScore, ...], cause: str | None) -> str:
+    """Where the first layers that moved are, and what moved in them, tells what it came from, where
+    no known change does: later layers only pass on, often enlarged, what reached them."""
+    largest = max((score for score in scores if score.alarm), key=lambda score: score.effect)
+    where, guess = _place(scores)
+    return f"{where} ('{largest.name}' moved most): {cause or guess}"
+
+
+def _place(scores: tuple[LayerScore, ...]) -> tuple[str, str]:
+    """Where the network moved, and what that is a sign of."""
     moved = [index for index, score in enumerate(scores) if score.alarm]
     last = max(1, len(scores) - 1)
-    largest = max((scores[index] for index in moved), key=lambda score: score.effect)
-    most = f"'{largest.name}' moved most"
     if moved[0] / last > _LATE:
-        return f"only the last layers moved ({most}): another mix of classes, or new content"
+        return "only the last layers moved", "another mix of classes, or new content"
     early = [scores[index] for index in moved if index / last <= _EARLY]
     if not early:
-        return f"the first layers did not move, later ones did ({most}): texture or content"
+        return "the first layers did not move, later ones did", "texture or content"
     means = max(score.mean_shift / score.mean_floor for score in early)
     spreads = max(score.variance_shift / score.variance_floor for score in early)
     if means >= spreads:
-        return (
-            f"from the first layers on means moved ({most}): light, colour, sensor or preprocessing"
-        )
-    return f"from the first layers on spreads changed ({most}): contrast, blur or noise"
+        return "from the first layers on means moved", "light, colour, sensor or preprocessing"
+    return "from the first layers on spreads changed", "contrast, blur or noise"
 
 
 def _too_many_outliers(window: Window, baseline: Baseline, level: float) -> bool:

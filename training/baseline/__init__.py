@@ -6,18 +6,24 @@ reads it. Without images there is only what the layers' parameters lead to expec
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service import manifest
 from service.drift.baseline import Baseline
+from service.manifest import Preprocessing
 from training.baseline.analytic import analytic
+from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import probe_rows
+from training.baseline.signatures import LEAST_GROUPS, evenly, make_signatures
 from training.fold import FoldResult
 from training.probe import Probed
+
+CHANGED = 400  # images that the known changes are made to
 
 __all__ = ["Reference", "baseline_of", "baseline_words"]
 
@@ -34,14 +40,39 @@ class Reference:
     groups: NDArray[np.generic] | None = None
 
 
-def baseline_of(folded: FoldResult, probed: Probed, reference: Reference | None) -> Baseline:
-    """The baseline of every probed layer, measured on `reference` where it is given."""
+def baseline_of(
+    folded: FoldResult,
+    probed: Probed,
+    reference: Reference | None,
+    pictures: Preprocessing | None = None,
+) -> Baseline:
+    """The baseline of every probed layer, measured on `reference` where it is given; with the
+    signatures of known changes where these are enough pictures."""
     norms = [norm for norm in folded.normalizations if norm.name in probed.outputs]
     if reference is None:
         return analytic(norms)
     rows = probe_rows(probed.model, probed.outputs, reference.inputs)
     scales = {norm.name: norm.scale for norm in norms}
-    return measure(rows, scales, reference.groups)
+    baseline = measure(rows, scales, reference.groups)
+    groups = reference.groups
+    numbers = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    array = _pictures(reference.inputs)
+    if array is None or numbers.max() + 1 < LEAST_GROUPS:
+        return baseline
+    images, scale = evenly(len(rows), CHANGED), scale_of(array, pictures)
+    changed = {}
+    for name, change in known_changes(array.shape[1]).items():
+        inputs = {key: scale.apply(change, array[images]) for key in reference.inputs}
+        changed[name] = probe_rows(probed.model, probed.outputs, inputs), images
+    return replace(baseline, signatures=make_signatures(baseline.layers, rows, changed, numbers))
+
+
+def _pictures(inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.floating] | None:
+    """The only input, where it is of pictures: real numbers [N, C, H, W], one channel or three."""
+    array = next(iter(inputs.values()))
+    if len(inputs) != 1 or array.ndim != 4 or array.shape[1] not in (1, 3):
+        return None
+    return cast("NDArray[np.floating]", array) if array.dtype.kind == "f" else None
 
 
 def baseline_words(baseline: Baseline, reference: Reference | None) -> manifest.Baseline | None:

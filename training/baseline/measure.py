@@ -34,7 +34,7 @@ def measure(
     Raises UnusableInput for fewer than 30 images (or groups), or where a layer is not finite on
     them.
     """
-    images = len(next(iter(rows.means.values()), ()))
+    images = len(rows)
     if groups is not None and len(groups) != images:
         raise UnusableInput(f"baseline: expected {images} groups, one an image, got {len(groups)}")
     numbers = np.arange(images) if groups is None else np.unique(groups, return_inverse=True)[1]

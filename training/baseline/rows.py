@@ -24,6 +24,10 @@ class ProbeRows:
     predicted: NDArray[np.int64] | None
     classes: int = 0
 
+    def __len__(self) -> int:
+        """The images."""
+        return len(next(iter(self.means.values()), ()))
+
 
 def probe_rows(
     probe: onnx.ModelProto, outputs: Mapping[str, tuple[str, str]], inputs: Mapping[str, Array]
