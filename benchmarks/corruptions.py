@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from training.baseline.changes import gaussian_blur
+
 Pixels = NDArray[np.float32]
 
 
@@ -33,20 +35,7 @@ def contrast(pixels: Pixels, strength: float, _: np.random.Generator) -> Pixels:
 
 def blur(pixels: Pixels, strength: float, _: np.random.Generator) -> Pixels:
     """Gaussian blur of that standard deviation in pixels, edges repeated."""
-    radius = int(np.ceil(4 * strength))
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / strength) ** 2)
-    weights = (weights / weights.sum()).astype(np.float32)
-    for axis in (1, 2):
-        width = [(radius, radius) if one == axis else (0, 0) for one in range(4)]
-        padded, size = np.pad(pixels, width, mode="edge"), pixels.shape[axis]
-        total = np.zeros_like(pixels)
-        for start, weight in enumerate(weights):
-            part = (
-                padded[:, start : start + size] if axis == 1 else padded[:, :, start:][:, :, :size]
-            )
-            total += weight * part
-        pixels = total
-    return pixels
+    return gaussian_blur(gaussian_blur(pixels, strength, 1), strength, 2)
 
 
 def _clipped(pixels: Pixels) -> Pixels:

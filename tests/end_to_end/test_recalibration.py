@@ -109,7 +109,8 @@ def test_from_shifted_traffic_to_a_version_without_drift(
     assert (wrong.argmax(axis=1) == labels(mnist, 1000)).mean() < 0.3
     report = drift(client, 1, ROWS)
     assert report["verdict"] == "drift"
-    assert "light, colour, sensor or preprocessing" in report["diagnosis"]
+    assert report["likely_cause"] == "the images are brighter"
+    assert report["diagnosis"].endswith("the images are brighter")
 
     for headers, status in (({}, 401), (ADMIN, 200)):
         assert client.get(f"{MODEL}/recording", headers=headers).status_code == status

@@ -110,6 +110,10 @@ def test_shifted_traffic_appears_by_itself(
         expect(page.locator("#verdict .facts")).to_contain_text("100 images in")
         _is_what_the_api_answers(page, fresh, drift["layers"][0])
         expect(page.locator("#classes .class")).to_have_count(10)
+        alarms = [change["name"] for change in drift["changes"] if change["alarm"]]
+        assert "inverted" in alarms
+        expect(page.locator("#changes .class")).to_have_count(len(drift["changes"]))
+        expect(page.locator("#changes .alarm .name")).to_have_text(alarms)
         page.get_by_text("As a table").click()
         expect(page.locator("#time tbody tr").first).to_contain_text("drift", timeout=25_000)
         expect(page.locator("#traffic .value").first).to_contain_text("/s")

@@ -55,7 +55,7 @@ def known_changes(channels: int) -> dict[str, Change]:
         "darker": lambda p: np.clip(p - _LIGHT, 0, 1),
         "less contrast": lambda p: _contrast(p, _LESS),
         "more contrast": lambda p: _contrast(p, _MORE),
-        "blurred": blurred,
+        "blurred": _blurred,
         "noisy": _noisy,
         "inverted": lambda p: 1 - p,
     }
@@ -77,16 +77,19 @@ def _noisy(pixels: Pictures) -> Pictures:
     return result
 
 
-def blurred(pixels: Pictures) -> Pictures:
-    """Gaussian blur, edges repeated."""
-    for axis in (2, 3):
-        deviation = max(_LEAST_BLUR, pixels.shape[axis] * _BLUR_OF_SIDE)
-        radius = int(np.ceil(4 * deviation))
-        weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
-        width = [(radius, radius) if one == axis else (0, 0) for one in range(4)]
-        padded, size = np.pad(pixels, width, mode="edge"), pixels.shape[axis]
-        pixels = sum(
-            weight * np.take(padded, range(start, start + size), axis).astype(np.float32)
-            for start, weight in enumerate((weights / weights.sum()).astype(np.float32))
-        )
-    return pixels
+def _blurred(pixels: Pictures) -> Pictures:
+    height, width = (max(_LEAST_BLUR, side * _BLUR_OF_SIDE) for side in pixels.shape[2:])
+    return gaussian_blur(gaussian_blur(pixels, height, 2), width, 3)
+
+
+def gaussian_blur(pixels: Pictures, deviation: float, axis: int) -> Pictures:
+    """Blurred along one axis, by a standard deviation in pixels; edges are repeated."""
+    radius, size = int(np.ceil(4 * deviation)), pixels.shape[axis]
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
+    weights = (weights / weights.sum()).astype(pixels.dtype)
+    padding = [(radius, radius) if one == axis else (0, 0) for one in range(pixels.ndim)]
+    padded = np.moveaxis(np.pad(pixels, padding, mode="edge"), axis, 0)
+    total = np.zeros_like(padded[:size])
+    for start, weight in enumerate(weights):
+        total += weight * padded[start : start + size]
+    return np.moveaxis(total, 0, axis)

@@ -1,6 +1,7 @@
 // The page: what is chosen, when the service is asked, and who shows the answers.
 
 import { Away, KeyNeeded, Refused, ask, hasKey, isReady, layerPath, place, setKey, tryTo } from "./api.js";
+import { changesView } from "./changes.js";
 import { byId, h, replace, say } from "./dom.js";
 import { effect } from "./effects.js";
 import { timeWithSeconds } from "./format.js";
@@ -38,6 +39,7 @@ const strip = stripView(
 const views = {
   layer: layerView(byId("layer")),
   history: historyView(byId("time")),
+  changes: changesView(byId("changes")),
   classes: classesView(byId("classes")),
   traffic: trafficView(byId("traffic")),
   promises: promisesView(byId("promises")),
@@ -125,6 +127,7 @@ function show() {
   strip.show({ layers, drift: seen.drift, selected: layer });
   views.layer.show({ words: words?.name === layer ? words : null, drift: seen.layer?.name === layer ? seen.layer : null });
   views.history.show(seen.history, layer);
+  views.changes.show(seen.drift);
   views.classes.show(seen.drift, about.labels);
   views.promises.show(about.report);
   views.tryIt.show({ ...model, ...about }, layer);
