@@ -20,7 +20,7 @@ from training.baseline import CHANGED
 from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import ProbeRows
-from training.baseline.signatures import evenly, make_signatures
+from training.baseline.signatures import direction, evenly, make_signatures
 from training.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,12 +143,13 @@ class Subject:
         baseline = measure(rows, scales, groups)
         places = np.full(len(self.both.scores), -1)
         places[seen] = np.arange(len(seen))
-        changed = {}
+        found = {}
         for name, (said, images) in self.changed.items():
             among = places[images] >= 0
-            changed[name] = self._rows(said.take(among)), places[images][among]
+            after, before = self._rows(said.take(among)), places[images][among]
+            found[name] = direction(baseline.layers, rows, before, after)
         numbers = np.arange(len(seen)) if groups is None else groups
-        signatures = make_signatures(baseline.layers, rows, changed, numbers)
+        signatures = make_signatures(baseline.layers, rows, found, numbers)
         return replace(baseline, signatures=signatures)
 
     def _rows(self, said: Said) -> ProbeRows:

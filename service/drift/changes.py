@@ -32,7 +32,8 @@ WORDS = {
 GRADUAL = frozenset(WORDS) - {"inverted", "swapped"}
 # The smallest amount that is called drift, as the smallest effect of a layer is.
 FLOOR = 0.25
-# Of how the layers moved, the part that a change has to explain to be named as the cause.
+# Of how the layers moved, the part that a change has to explain to be named as the cause: what is
+# not known moves along known changes, too.
 _EXPLAINED = 0.5
 _LEAST_MISTAKE, _MOST_MISTAKE = 0.5, 2.0
 

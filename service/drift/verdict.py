@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Literal
 
 from service.drift.baseline import Baseline
@@ -36,9 +37,13 @@ class Verdict:
 
     @property
     def change(self) -> ChangeScore | None:
-        """Of the known changes that alarm, the one that explains most of what is seen."""
+        """Of the known changes that alarm, the one that explains most of what is seen; where no
+        layer shows anything by itself, that is mostly chance, and it is the one that stands out
+        most from it."""
         alarming = [change for change in self.changes if change.alarm]
-        return max(alarming, key=lambda change: change.explained, default=None)
+        visible = any(score.alarm for score in self.layers)
+        by = attrgetter("explained" if visible else "significance")
+        return max(alarming, key=by, default=None)
 
 
 def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
@@ -65,9 +70,10 @@ def _changes(window: Window, baseline: Baseline, level: float) -> tuple[ChangeSc
 def _word(found: Verdict, window: Window, baseline: Baseline) -> tuple[Word, str]:
     """The word and the diagnosis of what was found."""
     if any(score.alarm for score in found.layers):
-        known = found.change
-        cause = WORDS[known.change] if known is not None and known.is_cause else None
-        return "drift", _by_depth(found.layers, cause)
+        largest = max((x for x in found.layers if x.alarm), key=lambda score: score.effect)
+        where, sign = _by_depth(found.layers)
+        guess = "" if found.change is not None and found.change.is_cause else f": {sign}"
+        return "drift", f"{where} ('{largest.name}' moved most){guess}"
     if found.change is not None:
         return "drift", (
             "no layer has moved far by itself, but all of them together, and most in the direction "
@@ -89,16 +95,9 @@ def _word(found: Verdict, window: Window, baseline: Baseline) -> tuple[Word, str
     return "ok", "no layer has moved more than chance explains"
 
 
-def _by_depth(scores: tuple[LayerScore, ...], cause: str | None) -> str:
-    """Where the first layers that moved are, and what moved in them, tells what it came from, where
-    no known change does: later layers only pass on, often enlarged, what reached them."""
-    largest = max((score for score in scores if score.alarm), key=lambda score: score.effect)
-    where, guess = _place(scores)
-    return f"{where} ('{largest.name}' moved most): {cause or guess}"
-
-
-def _place(scores: tuple[LayerScore, ...]) -> tuple[str, str]:
-    """Where the network moved, and what that is a sign of."""
+def _by_depth(scores: tuple[LayerScore, ...]) -> tuple[str, str]:
+    """Where the network moved, and what that is a sign of, where no known change explains it: later
+    layers only pass on, often enlarged, what reached them."""
     moved = [index for index, score in enumerate(scores) if score.alarm]
     last = max(1, len(scores) - 1)
     if moved[0] / last > _LATE:

@@ -19,7 +19,7 @@ from training.baseline.analytic import analytic
 from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import probe_rows
-from training.baseline.signatures import LEAST_GROUPS, evenly, make_signatures
+from training.baseline.signatures import LEAST_GROUPS, direction, evenly, make_signatures
 from training.fold import FoldResult
 from training.probe import Probed
 
@@ -60,11 +60,12 @@ def baseline_of(
     if array is None or numbers.max() + 1 < LEAST_GROUPS:
         return baseline
     images, scale = evenly(len(rows), CHANGED), scale_of(array, pictures)
-    changed = {}
+    found = {}
     for name, change in known_changes(array.shape[1]).items():
         inputs = {key: scale.apply(change, array[images]) for key in reference.inputs}
-        changed[name] = probe_rows(probed.model, probed.outputs, inputs), images
-    return replace(baseline, signatures=make_signatures(baseline.layers, rows, changed, numbers))
+        changed = probe_rows(probed.model, probed.outputs, inputs)
+        found[name] = direction(baseline.layers, rows, images, changed)
+    return replace(baseline, signatures=make_signatures(baseline.layers, rows, found, numbers))
 
 
 def _pictures(inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.floating] | None:

@@ -29,18 +29,11 @@ SHRINKAGE = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 def make_signatures(
     layers: tuple[LayerBaseline, ...],
     rows: ProbeRows,
-    changed: Mapping[str, tuple[ProbeRows, Indices]],
+    found: Mapping[str, Float64],
     groups: Indices,
 ) -> Signatures:
-    """The signatures of changes; `changed` has, for each, what the probes say of some of the
-    pictures when they are changed, and which of the `rows` these are."""
-    scale = _scale(layers)
-    directions = np.stack(
-        [
-            (_features(layers, after) - _features(layers, rows, images)).mean(axis=0)
-            for after, images in changed.values()
-        ]
-    )
+    """The signatures of changes, whose directions [F] are `found`."""
+    scale, directions = _scale(layers), np.stack(list(found.values()))
     chosen = evenly(len(groups), MOST_ROWS)
     problem = _Problem(_features(layers, rows, chosen) * scale, directions * scale)
     filters, amounts = problem.solve(groups[chosen] % FOLDS)
@@ -49,7 +42,7 @@ def make_signatures(
     mean_filter, influence_filter = np.split((filters * scale).astype(np.float32), 2, axis=1)
     mean_direction, influence_direction = np.split(directions.astype(np.float32), 2, axis=1)
     return Signatures(
-        tuple(changed),
+        tuple(found),
         mean_filter,
         influence_filter,
         mean_direction,
@@ -58,6 +51,16 @@ def make_signatures(
         (standard**3).mean(axis=1),
         (standard**4).mean(axis=1) - 3,
     )
+
+
+def direction(
+    layers: tuple[LayerBaseline, ...], rows: ProbeRows, images: Indices, changed: ProbeRows
+) -> Float64:
+    """What a change does to the means of all F features: of some of the images as they are in
+    `rows`, and as they are `changed`."""
+    after, before = _features(layers, changed), _features(layers, rows, images[: len(changed)])
+    moved: Float64 = after.mean(axis=0) - before.mean(axis=0)
+    return moved
 
 
 def evenly(count: int, most: int) -> Indices:

@@ -1,0 +1,86 @@
+"""The scores of known changes, against their formulas in float64 and drawn quantiles."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.drift import changes
+from service.drift.changes import ChangeScore, Moved, Signatures, score_changes
+
+C = 12
+RANDOM = np.random.default_rng(0)
+FIRST, SECOND = RANDOM.normal(size=(2, 2, C))
+WEIGHTS = RANDOM.uniform(0.5, 2, (2, C))
+
+
+def _signatures(names: tuple[str, ...] = ("brighter", "swapped")) -> Signatures:
+    """Directions at random; the filters are the directions, weighted, with the answer 1."""
+    directions = np.stack([FIRST, SECOND])[: len(names)]
+    filters = directions * WEIGHTS
+    filters /= (filters * directions).sum(axis=(1, 2), keepdims=True)
+    parts = (filters[:, 0], filters[:, 1], directions[:, 0], directions[:, 1])
+    flat = np.zeros(len(names))
+    return Signatures(names, *parts, np.full(len(names), 0.5), flat, flat)
+
+
+def _score(moved: np.ndarray, rows: int = 10, chance: float = 0.0) -> tuple[ChangeScore, ...]:
+    away = Moved(moved[0], moved[1], WEIGHTS, chance)
+    return score_changes(_signatures(), away, rows, 1 / rows, 0.01)
+
+
+def test_what_moved_along_a_change_is_explained_by_it() -> None:
+    found, other = _score(0.7 * FIRST)
+    assert found.amount == pytest.approx(0.7, abs=1e-12)
+    assert found.significance == pytest.approx(0.7 / (0.5 * np.sqrt(0.1)), abs=1e-12)
+    assert found.explained == pytest.approx(1, abs=1e-12)
+    assert found.alarm
+    assert found.is_cause
+    cosine = (FIRST * WEIGHTS * SECOND).sum() / np.sqrt(
+        (FIRST**2 * WEIGHTS).sum() * (SECOND**2 * WEIGHTS).sum()
+    )
+    assert other.explained == pytest.approx(max(cosine, 0) ** 2, abs=1e-12)
+
+
+def test_what_moved_against_a_change_is_not_explained_by_it() -> None:
+    found, _ = _score(-0.7 * FIRST)
+    assert found.amount == pytest.approx(-0.7, abs=1e-12)
+    assert found.explained == 0
+    assert not found.alarm
+
+
+def test_chance_s_own_part_is_not_to_be_explained() -> None:
+    """Half of what is seen is chance, so that half a cosine is all that there is to explain."""
+    along = FIRST / np.sqrt((FIRST**2 * WEIGHTS).sum())
+    across = SECOND - along * (SECOND * WEIGHTS * along).sum()
+    across /= np.sqrt((across**2 * WEIGHTS).sum())
+    found, _ = _score(along + across, chance=1.0)
+    assert found.explained == pytest.approx(1, abs=1e-9)
+    found, _ = _score(along + across, chance=0.0)
+    assert found.explained == pytest.approx(0.5, abs=1e-9)
+
+
+def test_a_small_amount_is_no_alarm_however_certain() -> None:
+    found, _ = _score(0.2 * FIRST, rows=100_000)
+    assert found.significance > found.threshold
+    assert not found.alarm
+
+
+@pytest.mark.parametrize(("amount", "named"), [(0.4, False), (1.0, True), (3.0, False)])
+def test_a_mistake_is_there_as_a_whole_or_not(amount: float, named: bool) -> None:
+    _, swapped = _score(amount * SECOND, rows=100)
+    assert swapped.alarm
+    assert swapped.is_cause is named
+    assert _score(amount * FIRST, rows=100)[0].is_cause  # light is a matter of degree
+
+
+@pytest.mark.parametrize("rows", [5, 10, 30])
+def test_the_threshold_is_what_a_mean_of_skewed_images_stays_below(rows: int) -> None:
+    """Exponential images: skewness 2, excess kurtosis 6; their mean is a gamma variable."""
+    signatures = replace(_signatures(), skewness=np.full(2, 2.0), kurtosis=np.full(2, 6.0))
+    away = Moved(np.zeros(C), np.zeros(C), WEIGHTS, 0.0)
+    threshold = score_changes(signatures, away, rows, 1 / rows, 0.01)[0].threshold
+    drawn = np.random.default_rng(1).gamma(rows, 1 / rows, 4_000_000)
+    beyond = np.mean((drawn - 1) * np.sqrt(rows) > threshold)
+    assert beyond == pytest.approx(0.005, rel=0.1)  # half of 1 %: there are two changes
+    assert changes._threshold(0.005, 0.0, 0.0) == pytest.approx(2.5758293, abs=1e-6)
