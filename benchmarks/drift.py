@@ -10,8 +10,10 @@ baseline, windows of 10 corrupted pictures that it has not seen. Beside it the s
 two-sample tests of a maintained library (alibi-detect, in INTERPRETER; left out where it is not
 there) on pixels and on the softmax. Bundles that are made for it are kept in FOLDER.
 
-Of photographs several random parts are taken. All parts of one are on one side of a split, and a
-window has no two parts of one while it is smaller than the number of photographs.
+`mobilenet-v2` is on photographs, and `mobilenet-v2-garments` the same network on pictures that
+there are enough of for the largest windows. Of photographs several random parts are taken. All
+parts of one are on one side of a split, and a window has no two parts of one while it is smaller
+than the number of photographs.
 """
 
 import argparse
@@ -33,8 +35,8 @@ import numpy as np  # noqa: E402
 import onnxruntime as ort  # noqa: E402
 from drift_mistakes import mistakes  # noqa: E402
 from drift_peers import Peers, reduced, softmax  # noqa: E402
+from drift_subjects import GARMENTS, Said, Subject, digits, disjoint, garments, photographs  # noqa: E402
 from drift_subjects import NAME as PHOTOGRAPHS  # noqa: E402
-from drift_subjects import Said, Subject, digits, disjoint, photographs  # noqa: E402
 
 from service.drift.baseline import Baseline  # noqa: E402
 from service.drift.monitor import Monitor, Stretch  # noqa: E402
@@ -44,6 +46,7 @@ from service.drift.verdict import judge  # noqa: E402
 
 LEVEL, SEED, SIZE = 0.01, 20150211, 10
 SIZES = (5, 10, 30, 100, 300, 1000)
+MANY = 5_400  # pictures for the largest windows of the large network
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def detection(name: str, subject: Subject, effort: Effort, peers: Peers) -> None
     for kind, corrupt, strengths in [("none", None, (0.0,)), *subject.corruptions]:
         for strength in strengths:
             moved = pixels if corrupt is None else corrupt(pixels, strength, random)
-            said = subject.say(subject.inputs(moved))
+            said = subject.look(moved)
             lost = right - np.mean(said.scores.argmax(axis=1) == labels)
             windows = list(disjoint(len(pixels), SIZE, random, groups))
             reports = [_report(said, one, subject) for one in windows]
@@ -187,6 +190,8 @@ def _most_frequent(reports: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _subject(name: str, effort: Effort, folder: Path) -> Subject:
+    if name == GARMENTS:
+        return garments(folder, MANY if effort is LARGE else effort.corrupted * 10, SEED)
     if name != PHOTOGRAPHS:
         return digits(name, effort.pictures)
     from drift_photographs import fetch_photographs
@@ -215,12 +220,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         for name in arguments.networks.split(","):
             small, large = (QUICK, QUICK_LARGE) if arguments.quick else (FULL, LARGE)
-            effort = large if name == PHOTOGRAPHS else small
+            effort = large if name.startswith(PHOTOGRAPHS) else small
             subject = _subject(name, effort, arguments.folder or Path(made))
             if "false-alarms" in parts:
                 print("| network | n | called drift | significant |\n|---|---|---|---|")
                 false_alarms(name, subject, effort)
-            scores = subject.say(subject.inputs(subject.reference[:1000])).scores
+            scores = subject.look(subject.reference[:1000]).scores
             peers = Peers(arguments.python, subject.reference[:1000], softmax(scores))
             columns = " | ".join(["corruption", "points lost", "foldserve", *peers.names])
             if "detection" in parts:

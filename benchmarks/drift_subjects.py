@@ -25,6 +25,7 @@ from training.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "mobilenet-v2"
+GARMENTS = f"{NAME}-garments"
 _BATCH = 32
 
 
@@ -80,7 +81,7 @@ class Subject:
     @cached_property
     def clean(self) -> Said:
         """What is said of the held-out pictures."""
-        return self.say(self.inputs(self.held_out))
+        return self.look(self.held_out)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -99,9 +100,17 @@ class Subject:
         rows = (pixels - np.float32(how.mean)) / np.float32(how.std)
         return np.ascontiguousarray(rows.transpose(0, 3, 1, 2), np.float32)
 
+    def look(self, pixels: Pixels) -> Said:
+        """What is said of pixels."""
+        parts = (pixels[i : i + _BATCH] for i in range(0, len(pixels), _BATCH))
+        return self._said([self._say(self.inputs(part)) for part in parts])
+
     def say(self, inputs: NDArray[np.float32]) -> Said:
         """Runs the probe network."""
-        parts = [self._say(inputs[i : i + _BATCH]) for i in range(0, len(inputs), _BATCH)]
+        parts = (inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH))
+        return self._said([self._say(part) for part in parts])
+
+    def _said(self, parts: list[tuple[NDArray[np.floating], ...]]) -> Said:
         means, squares, scores, pixel_means, pixel_squares = (
             np.concatenate(column) for column in zip(*parts, strict=True)
         )
@@ -125,13 +134,15 @@ class Subject:
     @cached_property
     def both(self) -> Said:
         """What is said of the reference and, after it, of the held-out pictures."""
-        return joined(self.say(self.inputs(self.reference)), self.clean)
+        return joined(self.look(self.reference), self.clean)
 
     @cached_property
     def changed(self) -> dict[str, tuple[Said, NDArray[np.int64]]]:
         """What is said of some of both when they are changed, and which of both these are."""
         images = evenly(len(self.both.scores), 2 * CHANGED)
-        inputs = self.inputs(np.concatenate([self.reference, self.held_out])[images])
+        middle = len(self.reference)
+        first, second = images[images < middle], images[images >= middle] - middle
+        inputs = self.inputs(np.concatenate([self.reference[first], self.held_out[second]]))
         scale = scale_of(inputs, self.bundle.manifest.preprocessing)
         changes = known_changes(inputs.shape[1])
         return {name: (self.say(scale.apply(f, inputs)), images) for name, f in changes.items()}
@@ -186,14 +197,32 @@ def photographs(folder: Path, pictures: list[bytes], each: int, seed: int) -> Su
     first, second = ([pictures[place] for place in order[start::2]] for start in (0, 1))
     seen, of_seen = parts(first, each * len(first), random)
     others, of_others = parts(second, each * len(second), random)
+    bundle = _mobilenet(folder / "photographs", seen, of_seen)
+    groups = Groups(of_seen, len(first) + of_others)
+    return Subject(bundle, seen, others, None, LARGE, groups)
+
+
+def garments(folder: Path, pictures: int, seed: int) -> Subject:
+    """The same network on so many pictures of Fashion-MNIST, enlarged to 224 × 224, a third of them
+    for the baseline: there are far fewer photographs than the largest windows need."""
+    data = load("fashion-mnist")
+    chosen = np.random.default_rng(seed).permutation(len(data.test_images))[:pictures]
+    small = (data.test_images[chosen] / 255).astype(np.float32)
+    large = small.repeat(8, axis=1).repeat(8, axis=2)[..., np.newaxis].repeat(3, axis=3)
+    seen, others = large[: pictures // 3], large[pictures // 3 :]
+    bundle = _mobilenet(folder / "garments", seen, None)
+    return Subject(bundle, seen, others, None, LARGE)
+
+
+def _mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64] | None) -> Bundle:
+    """The bundle in `folder`, which is made unless it is there."""
     place = folder / NAME / "1"
     if not (place / "manifest.json").exists():
-        _write_mobilenet(folder, seen, of_seen)
-    groups = Groups(of_seen, len(first) + of_others)
-    return Subject(open_bundle(place), seen, others, None, LARGE, groups)
+        _write_mobilenet(folder, seen, groups)
+    return open_bundle(place)
 
 
-def _write_mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64]) -> None:
+def _write_mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64] | None) -> None:
     from training.baseline import Reference
     from training.bundle import Description, write_bundle
     from training.import_model import Request, import_model
@@ -203,7 +232,7 @@ def _write_mobilenet(folder: Path, seen: Pixels, groups: NDArray[np.int64]) -> N
     rows = (seen - np.float32(how.mean)) / np.float32(how.std)
     name = model.graph.input[0].name
     inputs = {name: np.ascontiguousarray(rows.transpose(0, 3, 1, 2), np.float32)}
-    reference = Reference(inputs, "photographs", groups)
+    reference = Reference(inputs, folder.name, groups)
     about = Description(NAME, preprocessing=how, output_activation="softmax")
     write_bundle(model, about, folder, reference=reference)
 
