@@ -61,7 +61,7 @@ class Effort:
 
 
 FULL = Effort(splits=12, windows=100, pictures=None, corrupted=1000, peer_windows=20)
-LARGE = Effort(splits=10, windows=100, pictures=8, corrupted=148, peer_windows=14)
+LARGE = Effort(splits=10, windows=100, pictures=8, corrupted=296, peer_windows=14)
 QUICK_LARGE = Effort(splits=1, windows=20, pictures=2, corrupted=30, peer_windows=3)
 QUICK = Effort(splits=1, windows=20, pictures=300, corrupted=50, peer_windows=3)
 

@@ -55,7 +55,8 @@ def main() -> None:
     time.sleep(2)  # what was sampled is looked at beside the answers
     with urllib.request.urlopen(f"{place}/drift") as answer:
         drift = json.load(answer)
-    print(f"{drift['verdict']}, {drift['n']} images: {drift['diagnosis']}")
+    cause = f"; likely cause: {drift['likely_cause']}" if drift["likely_cause"] else ""
+    print(f"{drift['verdict']}, {drift['n']} images: {drift['diagnosis']}{cause}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from typing import Any
 
 import httpx
 import pytest
@@ -64,9 +65,12 @@ def no_process_outlives_the_tests() -> Iterator[None]:
 
 
 @contextmanager
-def serving(app: FastAPI, limits: ConnectionLimits = LIMITS) -> Iterator[httpx.Client]:
-    """A client of the application, which is served over a real socket by a thread."""
-    config = BoundedConfig(app, limits, port=0, lifespan="on")
+def serving(
+    app: FastAPI, limits: ConnectionLimits = LIMITS, **options: Any
+) -> Iterator[httpx.Client]:
+    """A client of the application, which is served over a real socket by a thread; `options` are
+    uvicorn's."""
+    config = BoundedConfig(app, limits, port=0, lifespan="on", **options)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -51,7 +51,8 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
     if window.rows < LEAST_ROWS:
         missing = LEAST_ROWS - window.rows
         return Verdict("insufficient", f"{missing} more images are needed for a verdict", ())
-    layers = (1 - _OUTLIERS_PART - _CHANGES_PART) * level
+    known = 0.0 if baseline.signatures is None else _CHANGES_PART
+    layers = (1 - _OUTLIERS_PART - known) * level
     scores = tuple(score_layers(window, baseline, layers))
     outliers = _too_many_outliers(window, baseline, _OUTLIERS_PART * level)
     found = Verdict("ok", "", scores, outliers, _changes(window, baseline, _CHANGES_PART * level))
