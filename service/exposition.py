@@ -73,12 +73,7 @@ class _Snapshots(Collector):
             for worker, snapshot in self._snapshots.items():
                 gauge.add_metric([worker], snapshot["process"][name])
             yield gauge
-        ((name, text),) = RESPONSES.items()
-        responses = CounterMetricFamily(name, text, labels=("worker", "status"))
-        for worker, snapshot in self._snapshots.items():
-            for status, count in snapshot["responses"].items():
-                responses.add_metric([worker, status], count)
-        yield responses
+        yield self._counted(RESPONSES, "responses", "status")
 
     def _gauges(self) -> Iterator[Metric]:
         waiting, load = GAUGES
@@ -112,12 +107,16 @@ class _Snapshots(Collector):
                     labels = [one["model"], one["version"], layer["layer"]]
                     gauge.add_metric(labels, layer[name])
             yield gauge
-        ((name, text),) = DELIVERIES.items()
-        deliveries = CounterMetricFamily(name, text, labels=("worker", "outcome"))
+        yield self._counted(DELIVERIES, "deliveries", "outcome")
+
+    def _counted(self, described: Mapping[str, str], field: str, label: str) -> Metric:
+        """What every worker counts by one label."""
+        ((name, text),) = described.items()
+        counter = CounterMetricFamily(name, text, labels=("worker", label))
         for worker, snapshot in self._snapshots.items():
-            for outcome, count in snapshot["deliveries"].items():
-                deliveries.add_metric([worker, outcome], count)
-        yield deliveries
+            for value, count in snapshot[field].items():
+                counter.add_metric([worker, value], count)
+        return counter
 
     def _models(self) -> Iterator[tuple[list[str], Snapshot]]:
         for worker, snapshot in self._snapshots.items():

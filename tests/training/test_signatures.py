@@ -131,3 +131,15 @@ def test_a_change_of_another_kind_is_not_taken_for_a_known_one(baseline: Baselin
         values += 0.5  # all channels alike
     change = judge(_window(rows), baseline, 0.01).change
     assert change is None or not change.is_cause
+
+
+def test_a_change_that_does_nothing_has_no_signature() -> None:
+    """Blurring pictures of one colour, say."""
+    rows, images = _rows(IMAGES, 1), np.arange(IMAGES)
+    layers = measure(rows, {name: np.ones(x.shape[1]) for name, x in rows.means.items()}).layers
+    some = direction(layers, rows, images, _rows(IMAGES, 1, moved=1.0))
+    nothing = direction(layers, rows, images, rows)
+    made = make_signatures(layers, rows, {"blurred": nothing, "brighter": some}, images)
+    assert made is not None
+    assert made.changes == ("brighter",)
+    assert make_signatures(layers, rows, {"blurred": nothing}, images) is None

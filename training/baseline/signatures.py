@@ -22,6 +22,7 @@ Indices = NDArray[np.int64]
 LEAST_GROUPS = 100
 MOST_ROWS = 1_000  # of which the covariance is
 FOLDS = 5
+LEAST_LENGTH = 1e-6  # of a direction, squared, where the chance of one image has one a layer
 # What is added to the covariance, in shares of its trace.
 SHRINKAGE = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 
@@ -31,9 +32,14 @@ def make_signatures(
     rows: ProbeRows,
     found: Mapping[str, Float64],
     groups: Indices,
-) -> Signatures:
-    """The signatures of changes, whose directions [F] are `found`."""
-    scale, directions = _scale(layers), np.stack(list(found.values()))
+) -> Signatures | None:
+    """The signatures of changes, whose directions [F] are `found`: of those that do something to
+    these pictures; None where none does."""
+    scale = _scale(layers)
+    found = {k: moved for k, moved in found.items() if ((moved * scale) ** 2).sum() > LEAST_LENGTH}
+    if not found:
+        return None
+    directions = np.stack(list(found.values()))
     chosen = evenly(len(groups), MOST_ROWS)
     problem = _Problem(_features(layers, rows, chosen) * scale, directions * scale)
     filters, amounts = problem.solve(groups[chosen] % FOLDS)
