@@ -1,34 +1,16 @@
-"""Real digits, the shipped bundle that knows them, and what may happen to digits."""
+"""Digits, copies of the shipped bundle, and a version of it on bright digits."""
 
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from service.bundle import read_manifest
+from tests.training.recalibrate.digits import SHIPPED, Digits, data_of
 from training.data import Dataset
-
-ROOT = Path(__file__).resolve().parents[3]
-SHIPPED = ROOT / "models" / "mnist-cnn" / "1"
-Bytes = NDArray[np.uint8]
-
-
-class Digits:
-    """Test images that are not in the bundle's baseline, shuffled, as bytes; and their labels."""
-
-    def __init__(self, mnist: Dataset) -> None:
-        order = np.random.default_rng(0).permutation(np.arange(1, 10_000, 2))
-        self.images, self.labels = mnist.test_images[order], mnist.test_labels[order]
-
-    def bright(self, rows: slice) -> Bytes:
-        """By a fifth of the range."""
-        brighter: Bytes = np.minimum(self.images[rows].astype(np.int64) + 51, 255).astype(np.uint8)
-        return brighter
-
-    def first_half(self, count: int) -> NDArray[np.intp]:
-        """Images of the digits 0 to 4."""
-        return np.flatnonzero(self.labels < 5)[:count]
+from training.recalibrate import Order, recalibrate
+from training.recalibrate.data import read_data
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +33,19 @@ def bright_file(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Pat
     rows = slice(200)
     np.savez(path, images=digits.bright(rows), labels=digits.labels[rows])
     return path
+
+
+@pytest.fixture(scope="session")
+def bright_version(
+    bright_file: Path, digits: Digits, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Version 2, of 200 bright digits, compared on 200 ordinary ones."""
+    folder = tmp_path_factory.mktemp("models") / "mnist-cnn"
+    shutil.copytree(SHIPPED, folder / "1")
+    rows = slice(1000, 1200)
+    how = read_manifest(SHIPPED)
+    order = Order(
+        read_data(bright_file, how),
+        source_domain=data_of(digits.images[rows], digits.labels[rows]),
+    )
+    return recalibrate(folder / "1", order).folder
