@@ -20,7 +20,7 @@ from training.baseline import CHANGED
 from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import ProbeRows
-from training.baseline.signatures import direction, evenly, make_signatures
+from training.baseline.signatures import direction, make_signatures, some
 from training.data import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,7 +139,7 @@ class Subject:
     @cached_property
     def changed(self) -> dict[str, tuple[Said, NDArray[np.int64]]]:
         """What is said of some of both when they are changed, and which of both these are."""
-        images = evenly(len(self.both.scores), 2 * CHANGED)
+        images = some(len(self.both.scores), 2 * CHANGED)
         middle = len(self.reference)
         first, second = images[images < middle], images[images >= middle] - middle
         inputs = self.inputs(np.concatenate([self.reference[first], self.held_out[second]]))

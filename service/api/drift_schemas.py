@@ -69,6 +69,7 @@ class KnownChange(_Schema):
     amount: float = Field(description="0 for the reference, 1 for the change as it was measured.")
     significance: float = Field(description="In units of the threshold.")
     threshold: float
+    floor: float = Field(description="The smallest amount that is called drift.")
     explained: float = Field(description="The part of the layers' movement that it explains.")
     alarm: bool
 
@@ -98,7 +99,9 @@ class Drift(_Schema):
     window_s: float = Field(description="Seconds since the window began.")
     outliers: Outliers
     classes: Classes | None
-    changes: list[KnownChange] = Field(description="Empty where the bundle has no signatures.")
+    changes: list[KnownChange] = Field(
+        description="Empty where the bundle has no signatures, or too few images came."
+    )
     baseline: DriftBaseline
     layers: list[DriftLayer]
 

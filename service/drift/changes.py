@@ -30,11 +30,10 @@ WORDS = {
 }
 # Changes that are matters of degree; the others are mistakes, which are there or not.
 GRADUAL = frozenset(WORDS) - {"inverted", "swapped"}
-# The smallest amount that is called drift, as the smallest effect of a layer is.
-FLOOR = 0.25
 # Of how the layers moved, the part that a change has to explain to be named as the cause: what is
 # not known moves along known changes, too.
 _EXPLAINED = 0.5
+_MOST_SKEWED = 1.8**2  # beyond it the series' quantile falls again
 _LEAST_MISTAKE, _MOST_MISTAKE = 0.5, 2.0
 
 
@@ -44,8 +43,9 @@ class Signatures:
 
     With x = m - μ₀ and y = ψ - ψ₀ (`service.drift.baseline`), the amount of change k is
     `mean_filter`[k]·x + `influence_filter`[k]·y; the change itself moves x and y by
-    `mean_direction` and `influence_direction`; all [K, C]. `spread`, `skewness` and `kurtosis` [K]
-    are those of single images' amounts in the reference, by filters that were made without them.
+    `mean_direction` and `influence_direction`; all [K, C]. `spread`, `skewness` and `kurtosis` (the
+    excess) [K] are those of single images' amounts in the reference, by filters that were made
+    without them; `floor` [K] is the smallest amount that is called drift.
     """
 
     changes: tuple[str, ...]
@@ -56,6 +56,7 @@ class Signatures:
     spread: Vector
     skewness: Vector
     kurtosis: Vector
+    floor: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,13 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class ChangeScore:
-    """One known change in a window: its `amount`; how many standard deviations of chance that is,
-    and how many chance stays below; and the part of the layers' movement that it explains, from 0
-    to 1."""
+    """One known change in a window: its `amount`, and the smallest that is called drift; how many
+    standard deviations of chance it is, and how many chance stays below; and the part of the
+    layers' movement that it explains, which chance may bring above 1."""
 
     change: str
     amount: float
+    floor: float
     significance: float
     threshold: float
     explained: float
@@ -84,7 +86,7 @@ class ChangeScore:
     @property
     def alarm(self) -> bool:
         """Beyond chance, and large enough to matter."""
-        return self.significance > self.threshold and self.amount > FLOOR
+        return self.significance > self.threshold and self.amount > self.floor
 
     @property
     def is_cause(self) -> bool:
@@ -94,10 +96,14 @@ class ChangeScore:
 
 
 def score_changes(
-    signatures: Signatures, moved: Moved, rows: int, f: float, level: float
+    signatures: Signatures, moved: Moved, images: tuple[int, int], level: float
 ) -> tuple[ChangeScore, ...]:
-    """The score of every change in a window of `rows` images; f = 1/n + 1/N, and `level` is the
-    probability of a false alarm of all of them together."""
+    """The score of every change; `images` are n of the window and N of the baseline, and `level` is
+    the probability of a false alarm of all changes together."""
+    n, reference = images
+    f = 1 / n + 1 / reference
+    # Of the difference of two means, whose cumulants add up but for their signs.
+    third, fourth = (1 / n**2 - 1 / reference**2) / f**1.5, (1 / n**3 + 1 / reference**3) / f**2
     amounts = signatures.mean_filter @ moved.mean + signatures.influence_filter @ moved.influence
     deviations = signatures.spread * math.sqrt(f)
     explained = _explained(signatures, moved)
@@ -105,11 +111,12 @@ def score_changes(
         ChangeScore(
             change,
             float(amounts[k]),
+            float(signatures.floor[k]),
             float(amounts[k] / deviations[k]),
             _threshold(
                 level / len(signatures.changes),
-                float(signatures.skewness[k]) / math.sqrt(rows),
-                float(signatures.kurtosis[k]) / rows,
+                float(signatures.skewness[k]) * third,
+                float(signatures.kurtosis[k]) * fourth,
             ),
             float(explained[k]),
         )
@@ -130,19 +137,18 @@ def _explained(signatures: Signatures, moved: Moved) -> Vector:
     whole = float(x @ moved.mean + y @ moved.influence)
     beyond = max(whole - moved.chance, 1e-3 * whole, 1e-300)
     squares = np.where(along > 0, along, 0.0) ** 2 / np.maximum(lengths, 1e-300)
-    result: Vector = np.minimum(1.0, squares / beyond)
+    result: Vector = squares / beyond
     return result
 
 
 def _threshold(probability: float, skewness: float, kurtosis: float) -> float:
-    """What a mean of images stays below but for that probability, in its standard deviations: the
-    normal quantile, larger where the images' skewness and excess kurtosis make it so (Cornish &
-    Fisher 1938)."""
+    """What a mean stays below but for that probability, in its standard deviations: the normal
+    quantile, larger where its skewness and excess kurtosis make it so (Cornish & Fisher 1938)."""
     z = math.sqrt(chi_squared.quantile(1 - 2 * probability, 1))
     corrected = (
         z
         + (z**2 - 1) * skewness / 6
         + (z**3 - 3 * z) * kurtosis / 24
-        - (2 * z**3 - 5 * z) * skewness**2 / 36
+        - (2 * z**3 - 5 * z) * min(skewness**2, _MOST_SKEWED) / 36
     )
     return max(z, corrected)

@@ -19,6 +19,7 @@ SIGNATURE_FIELDS = (
     "spread",
     "skewness",
     "kurtosis",
+    "floor",
 )
 
 
@@ -48,10 +49,13 @@ def _read_signatures(bundle: Bundle, channels: int) -> Signatures | None:
     if SIGNATURES not in bundle.manifest.files:
         return None
     arrays = read_arrays(SIGNATURES, bundle.read(SIGNATURES))
-    changes = tuple(arrays.pop("changes", np.empty(0)).tolist())
-    if not changes or not set(changes) <= WORDS.keys():
+    names = arrays.get("changes", np.empty(0))
+    changes = tuple(map(str, names.ravel()))
+    if names.ndim != 1 or not changes or not set(changes) <= WORDS.keys():
         expected = ", ".join(WORDS)
         raise BadBundle(f"{SIGNATURES}: expected changes among {expected}; got {changes}")
+    if len(set(changes)) < len(changes):
+        raise BadBundle(f"{SIGNATURES}: expected different changes, got {changes}")
     count, found = len(changes), {}
     for name in SIGNATURE_FIELDS:
         shape = (count, channels) if name in SIGNATURE_FIELDS[:4] else (count,)
@@ -61,6 +65,9 @@ def _read_signatures(bundle: Bundle, channels: int) -> Signatures | None:
             raise BadBundle(
                 f"{SIGNATURES}: expected {name} as floating point {list(shape)}, got {got}"
             )
+        if not np.isfinite(array).all() or (name == "spread" and array.min() <= 0):
+            kind = "positive" if name == "spread" else "finite"
+            raise BadBundle(f"{SIGNATURES}: expected {name} to be {kind} numbers")
         found[name] = array
     return Signatures(changes, **found)
 

@@ -161,7 +161,8 @@ def _change(score: ChangeScore) -> Plain:
         "amount": score.amount,
         "significance": score.significance / score.threshold,
         "threshold": 1.0,
-        "explained": score.explained,
+        "floor": score.floor,
+        "explained": min(1.0, score.explained),
         "alarm": score.alarm,
     }
 

@@ -63,9 +63,9 @@ def judge(window: Window, baseline: Baseline, level: float) -> Verdict:
 def _changes(window: Window, baseline: Baseline, level: float) -> tuple[ChangeScore, ...]:
     if baseline.signatures is None:
         return ()
-    f = 1 / window.rows + 1 / baseline.images
-    away = moved(window, baseline, f)
-    return score_changes(baseline.signatures, away, window.rows, f, level)
+    images = window.rows, baseline.images
+    away = moved(window, baseline, 1 / images[0] + 1 / images[1])
+    return score_changes(baseline.signatures, away, images, level)
 
 
 def _word(found: Verdict, window: Window, baseline: Baseline) -> tuple[Word, str]:

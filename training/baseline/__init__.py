@@ -7,6 +7,7 @@ reads it. Without images there is only what the layers' parameters lead to expec
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from training.baseline.analytic import analytic
 from training.baseline.changes import known_changes, scale_of
 from training.baseline.measure import measure
 from training.baseline.rows import probe_rows
-from training.baseline.signatures import LEAST_GROUPS, direction, evenly, make_signatures
+from training.baseline.signatures import LEAST_GROUPS, direction, make_signatures, some
 from training.fold import FoldResult
 from training.probe import Probed
 
@@ -56,22 +57,26 @@ def baseline_of(
     baseline = measure(rows, scales, reference.groups)
     groups = reference.groups
     numbers = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    array = _pictures(reference.inputs)
+    array = _pictures(reference.inputs, pictures)
     if array is None or numbers.max() + 1 < LEAST_GROUPS:
         return baseline
-    images, scale = evenly(len(rows), CHANGED), scale_of(array, pictures)
-    found = {}
+    images, scale = some(len(rows), CHANGED), scale_of(array, pictures)
+    inputs, found = dict.fromkeys(reference.inputs, array[images]), {}
     for name, change in known_changes(array.shape[1]).items():
-        inputs = {key: scale.apply(change, array[images]) for key in reference.inputs}
-        changed = probe_rows(probed.model, probed.outputs, inputs)
+        changed = probe_rows(probed.model, probed.outputs, inputs, partial(scale.apply, change))
         found[name] = direction(baseline.layers, rows, images, changed)
     return replace(baseline, signatures=make_signatures(baseline.layers, rows, found, numbers))
 
 
-def _pictures(inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.floating] | None:
-    """The only input, where it is of pictures: real numbers [N, C, H, W], one channel or three."""
+def _pictures(
+    inputs: Mapping[str, NDArray[np.generic]], pictures: Preprocessing | None
+) -> NDArray[np.floating] | None:
+    """The only input, where it is of pictures: real numbers [N, C, H, W], one channel or three, as
+    the preprocessing makes them, where there is one."""
     array = next(iter(inputs.values()))
     if len(inputs) != 1 or array.ndim != 4 or array.shape[1] not in (1, 3):
+        return None
+    if pictures is not None and len(pictures.mean) != array.shape[1]:
         return None
     return cast("NDArray[np.floating]", array) if array.dtype.kind == "f" else None
 

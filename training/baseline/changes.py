@@ -1,8 +1,8 @@
 """The known changes, made to pictures as they go into the network.
 
-They are small, so that their direction is that of smaller and larger ones too, and after Hendrycks
-& Dietterich (2019) in kind. A picture's values are taken back to the scale 0 to 1, changed, and
-brought to the network's scale again.
+They are after Hendrycks & Dietterich (2019) in kind, and of one strength each: what is much
+stronger or weaker moves the layers in directions that are only alike. A picture's values are taken
+back to the scale 0 to 1, changed, and brought to the network's scale again.
 """
 
 from collections.abc import Callable
@@ -45,18 +45,21 @@ def scale_of(inputs: Pictures, pictures: Preprocessing | None) -> Scale:
         return Scale(mean, std)
     low, high = float(inputs.min()), float(inputs.max())
     width = max(high - low, 1e-6)
-    return Scale(np.full((1, 1, 1), -low / width), np.full((1, 1, 1), 1 / width))
+    mean, std = (np.full((1, 1, 1), value, inputs.dtype) for value in (-low / width, 1 / width))
+    return Scale(mean, std)
 
 
 def known_changes(channels: int) -> dict[str, Change]:
-    """Every known change of pictures with so many channels, by its name in `service.drift`."""
+    """Every known change of pictures with so many channels, by its name in `service.drift`; each
+    call draws the same noise anew."""
+    random = np.random.default_rng(SEED)
     changes: dict[str, Change] = {
         "brighter": lambda p: np.clip(p + _LIGHT, 0, 1),
         "darker": lambda p: np.clip(p - _LIGHT, 0, 1),
         "less contrast": lambda p: _contrast(p, _LESS),
         "more contrast": lambda p: _contrast(p, _MORE),
         "blurred": _blurred,
-        "noisy": _noisy,
+        "noisy": lambda p: _noisy(p, random),
         "inverted": lambda p: 1 - p,
     }
     if channels == 3:
@@ -71,8 +74,8 @@ def _contrast(pixels: Pictures, factor: float) -> Pictures:
     return result
 
 
-def _noisy(pixels: Pictures) -> Pictures:
-    drawn = np.random.default_rng(SEED).standard_normal(pixels.shape, np.float32)
+def _noisy(pixels: Pictures, random: np.random.Generator) -> Pictures:
+    drawn = random.standard_normal(pixels.shape, np.float32)
     result: Pictures = np.clip(pixels + drawn * np.float32(_NOISE), 0, 1)
     return result
 

@@ -7,6 +7,7 @@ pictures than channels. How much is chosen by cross-validation, for each change:
 of pictures that it was not made of is what chance is judged by.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.drift.baseline import LayerBaseline
 from service.drift.changes import Signatures
+from training.baseline.measure import BLOCK, FLOOR_QUANTILE
 from training.baseline.rows import ProbeRows
 
 Float64 = NDArray[np.float64]
@@ -22,6 +24,8 @@ Indices = NDArray[np.int64]
 LEAST_GROUPS = 100
 MOST_ROWS = 1_000  # of which the covariance is
 FOLDS = 5
+LEAST_FLOOR = 0.25
+SEED = 20150211
 LEAST_LENGTH = 1e-6  # of a direction, squared, where the chance of one image has one a layer
 # What is added to the covariance, in shares of its trace.
 SHRINKAGE = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
@@ -36,19 +40,21 @@ def make_signatures(
     """The signatures of changes, whose directions [F] are `found`: of those that do something to
     these pictures; None where none does."""
     scale = _scale(layers)
-    found = {k: moved for k, moved in found.items() if ((moved * scale) ** 2).sum() > LEAST_LENGTH}
-    if not found:
+    lengths = {name: float(((moved * scale) ** 2).sum()) for name, moved in found.items()}
+    changes = tuple(name for name in found if LEAST_LENGTH < lengths[name] < math.inf)
+    chosen = some(len(groups), MOST_ROWS)
+    numbers = np.unique(groups[chosen], return_inverse=True)[1]
+    if not changes or numbers.max() + 1 < LEAST_GROUPS:
         return None
-    directions = np.stack(list(found.values()))
-    chosen = evenly(len(groups), MOST_ROWS)
+    directions = np.stack([found[name] for name in changes])
     problem = _Problem(_features(layers, rows, chosen) * scale, directions * scale)
-    filters, amounts = problem.solve(groups[chosen] % FOLDS)
+    filters, amounts = problem.solve(numbers % FOLDS)
     spread = np.sqrt((amounts**2).mean(axis=1))
     standard = amounts / spread[:, np.newaxis]
     mean_filter, influence_filter = np.split((filters * scale).astype(np.float32), 2, axis=1)
     mean_direction, influence_direction = np.split(directions.astype(np.float32), 2, axis=1)
     return Signatures(
-        tuple(found),
+        changes,
         mean_filter,
         influence_filter,
         mean_direction,
@@ -56,7 +62,18 @@ def make_signatures(
         spread,
         (standard**3).mean(axis=1),
         (standard**4).mean(axis=1) - 3,
+        _floors(amounts, spread),
     )
+
+
+def _floors(amounts: Float64, spread: Float64) -> Float64:
+    """How far blocks of the reference, as it came, are from the whole, beyond chance [K]: the 99th
+    percentile, as of the layers' floors; `amounts` [K, N]."""
+    size = min(BLOCK, amounts.shape[1] // 5)
+    blocks = amounts[:, : amounts.shape[1] // size * size].reshape(len(amounts), -1, size)
+    beyond = blocks.mean(axis=2) ** 2 - spread[:, np.newaxis] ** 2 / size
+    floors: Float64 = np.quantile(np.sqrt(np.maximum(beyond, 0)), FLOOR_QUANTILE, axis=1)
+    return np.maximum(floors, LEAST_FLOOR)
 
 
 def direction(
@@ -69,9 +86,9 @@ def direction(
     return moved
 
 
-def evenly(count: int, most: int) -> Indices:
-    """At most so many of `count` places, evenly."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+def some(count: int, most: int) -> Indices:
+    """At most so many of `count` places, at random, in their order."""
+    return np.sort(np.random.default_rng(SEED).permutation(count)[:most])
 
 
 class _Problem:

@@ -50,7 +50,10 @@ def seen(rows: ProbeRows, baseline: Baseline) -> tuple[Verdict, Vector]:
 
 
 def only_late_layers(verdict: Verdict) -> str | None:
-    """The reason, where the first layer that has moved is one of the last."""
+    """The reason, where the first layer that has moved is one of the last, and no known change of
+    pictures explains it."""
+    if verdict.change is not None and verdict.change.is_cause:
+        return None
     moved = [index for index, score in enumerate(verdict.layers) if score.alarm]
     if not moved or moved[0] <= _LATE * (len(verdict.layers) - 1):
         return None

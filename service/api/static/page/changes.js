@@ -28,8 +28,9 @@ export function changesView(section) {
 function changeRow({ name, amount, explained }) {
   const bar = h("span", { class: "bar" });
   bar.style.width = `${100 * explained}%`;
-  return h("div", { class: "class", title: `${figure(amount, 2)} times the change as it was measured` },
+  const times = `${figure(amount, 2)} times the change as it was measured`;
+  return h("div", { class: "class", title: times },
     h("span", { class: "name" }, name),
     h("span", { class: "track", "aria-hidden": "true" }, bar),
-    h("span", { class: "value" }, percent(explained)));
+    h("span", { class: "value" }, percent(explained), h("span", { class: "unseen" }, ` (${times})`)));
 }
