@@ -25,6 +25,7 @@ LEAST_GROUPS = 100
 MOST_ROWS = 1_000  # of which the covariance is
 FOLDS = 5
 LEAST_FLOOR = 0.25
+LEAST_CHANCE = 0.01
 SEED = 20150211
 LEAST_LENGTH = 1e-6  # of a direction, squared, where the chance of one image has one a layer
 # What is added to the covariance, in shares of its trace.
@@ -136,12 +137,18 @@ class _Problem:
 
 def _scale(layers: tuple[LayerBaseline, ...]) -> Float64:
     """What brings each feature to its own chance, so that a layer counts as one, [F]; 0 for
-    channels that take no part."""
+    channels that take no part.
+
+    A channel that hardly ever fires has next to no chance in the reference, and an image in which
+    it does would count for thousands: chance is at least a hundredth of the layer's median.
+    """
     parts: tuple[list[Float64], list[Float64]] = ([], [])
     for layer in layers:
         for part, spread in zip(parts, (layer.mean_spread, layer.var_spread), strict=True):
-            scale = np.zeros(len(spread))
-            scale[layer.used] = 1 / np.sqrt(spread[layer.used] * layer.used.sum())
+            scale, used = np.zeros(len(spread)), spread[layer.used]
+            if used.size:
+                used = used + LEAST_CHANCE * np.median(used)
+                scale[layer.used] = 1 / np.sqrt(used * used.size)
             part.append(scale)
     return np.concatenate([*parts[0], *parts[1]])
 
