@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from service.drift.baseline import Baseline
 from service.drift.scores import score_layers
 from service.drift.window import Window
+from tests.graphs import Builder
 from training.baseline.calibrate import LEVEL
 from training.baseline.measure import measure
-from training.baseline.rows import ProbeRows
+from training.baseline.rows import ProbeRows, probe_rows
 from training.errors import UnusableInput
+from training.fold import fold
+from training.probe import add_probes
 
 CHANNELS, WINDOWS = 300, 400
 Rows = NDArray[np.float64]
@@ -106,3 +109,20 @@ def test_groups_that_say_too_little_are_refused(groups: NDArray[np.int64], messa
 def test_a_few_images_are_refused() -> None:
     with pytest.raises(UnusableInput, match="expected at least 30 images, got 29"):
         _baseline(29)
+
+
+@pytest.mark.parametrize("count", [5, 8, 20])
+def test_a_fixed_batch_leaves_no_image_out(count: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(count, 3, 6, 6)).astype(np.float32)
+    found = []
+    for batch in ("N", 8):
+        builder = Builder(0)
+        weight = builder.weight("w", 4, 3, 3, 3)
+        made = builder.op("Conv", ["image", weight], "c")
+        builder.op("Relu", [builder.normalize(made, "layer", 4)], "out")
+        folded = fold(builder.model({"image": [batch, 3, 6, 6]}, ["out"]))
+        probed = add_probes(folded.model, folded.report)
+        found.append(probe_rows(probed.model, probed.outputs, {"image": rows}))
+    for free, fixed in zip(found[0].means.values(), found[1].means.values(), strict=True):
+        assert len(fixed) == count
+        np.testing.assert_allclose(fixed, free, atol=1e-5 * np.abs(free).max())

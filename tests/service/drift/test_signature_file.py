@@ -6,8 +6,11 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
@@ -15,13 +18,14 @@ from service.bundle import open_bundle
 from service.drift.changes import WORDS
 from service.drift.reading import read_baseline
 from service.errors import BadBundle
-from service.manifest import SIGNATURES
+from service.manifest import PROBE, SIGNATURES, Preprocessing
 from tests.graphs import Builder, hostile_statistics
-from tests.service.watched import write_watched
+from tests.service.watched import images, write_watched
 from training.baseline import Reference
 from training.bundle import Description, write_bundle
+from training.errors import UnusableInput
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,43 @@ def test_what_is_written_is_read(watched: Path) -> None:
     np.testing.assert_allclose(answers, 1, atol=1e-4)
 
 
+def test_a_direction_is_what_the_change_does_to_the_pictures(tmp_path: Path) -> None:
+    """Against ONNX Runtime on the probe network, with the pictures inverted as pixels."""
+    mean, std = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
+    pixels = np.random.default_rng(0).random((150, 3, 8, 8), np.float32)
+    how = Preprocessing(
+        width=8, height=8, colour="RGB", mean=tuple(mean.tolist()), std=tuple(std.tolist())
+    )
+
+    def rows(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = (pictures - mean[:, None, None]) / std[:, None, None]
+        return made
+
+    reference = Reference({"image": rows(pixels)}, "drawn")
+    model = onnx.load(write_watched(tmp_path / "first") / "source.onnx")
+    about = Description("net", preprocessing=how)
+    bundle = open_bundle(write_bundle(model, about, tmp_path, reference=reference).folder)
+    baseline = read_baseline(bundle)
+    assert baseline is not None
+    assert baseline.signatures is not None
+    probe = onnxruntime.InferenceSession(bundle.read(PROBE))
+    outputs = [layer.probe.mean for layer in bundle.layers if layer.probe is not None]
+    before, after = (
+        np.concatenate(probe.run(outputs, {"image": rows(p)}), axis=1) for p in (pixels, 1 - pixels)
+    )
+    found = baseline.signatures.mean_direction[baseline.signatures.changes.index("inverted")]
+    wanted = (after - before).mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_preprocessing_that_does_not_fit_is_still_one_sentence(tmp_path: Path) -> None:
+    model = onnx.load(write_watched(tmp_path / "first") / "source.onnx")
+    how = Preprocessing(width=8, height=8, colour="L", mean=(0.5,), std=(0.5,))
+    reference = Reference({"image": images(150, 0)}, "drawn")
+    with pytest.raises(UnusableInput, match=r"preprocessing gives FP32 \[1, 1, 8, 8\]"):
+        write_bundle(model, Description("net", preprocessing=how), tmp_path, reference=reference)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -76,6 +117,10 @@ def test_what_is_written_is_read(watched: Path) -> None:
             "expected spread as floating point [8]",
         ),
         (lambda a: {k: v for k, v in a.items() if k != "kurtosis"}, "kurtosis as floating point"),
+        (lambda a: a | {"changes": a["changes"][np.newaxis]}, "expected changes among"),
+        (lambda a: a | {"changes": a["changes"][[0] * 8]}, "expected different changes"),
+        (lambda a: a | {"spread": 0 * a["spread"]}, "expected spread to be positive numbers"),
+        (lambda a: a | {"floor": a["floor"] + np.nan}, "expected floor to be finite numbers"),
     ],
 )
 def test_damaged_signatures_are_one_sentence(

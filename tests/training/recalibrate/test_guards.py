@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from training.recalibrate.guards import label_shift
+from service.drift.changes import ChangeScore
+from service.drift.scores import LayerScore
+from service.drift.verdict import Verdict
+from training.recalibrate.guards import label_shift, only_late_layers
 from training.recalibrate.mixture import two_components
 
 
@@ -54,3 +57,15 @@ def test_half_of_the_classes_is_another_mix() -> None:
     assert reason is not None
     assert "distance 0.50" in reason
     assert "class 'a' has 20% where the baseline has 10%" in reason
+
+
+@pytest.mark.parametrize(("explained", "refused"), [(0.9, False), (0.2, True)])
+def test_a_known_change_of_pictures_is_no_new_content(explained: float, refused: bool) -> None:
+    """Though only the last layers show it by themselves."""
+    layers = tuple(
+        LayerScore(name, shift, 0, 10 * shift, 0, 1, 1, 0.1, 0.1, np.zeros(1))
+        for name, shift in (("first", 0.0), ("second", 0.0), ("third", 0.0), ("last", 1.0))
+    )
+    blurred = ChangeScore("blurred", 1.0, 0.25, 9.0, 3.0, explained)
+    verdict = Verdict("drift", "", layers, changes=(blurred,))
+    assert (only_late_layers(verdict) is not None) == refused
