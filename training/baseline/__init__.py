@@ -55,17 +55,16 @@ def baseline_of(
     rows = probe_rows(probed.model, probed.outputs, reference.inputs)
     scales = {norm.name: norm.scale for norm in norms}
     baseline = measure(rows, scales, reference.groups)
-    groups = reference.groups
-    numbers = np.arange(len(rows)) if groups is None else np.unique(groups, return_inverse=True)[1]
     array = _pictures(reference.inputs, pictures)
-    if array is None or numbers.max() + 1 < LEAST_GROUPS:
+    if array is None or baseline.images < LEAST_GROUPS:
         return baseline
     images, scale = some(len(rows), CHANGED), scale_of(array, pictures)
     inputs, found = dict.fromkeys(reference.inputs, array[images]), {}
     for name, change in known_changes(array.shape[1]).items():
         changed = probe_rows(probed.model, probed.outputs, inputs, partial(scale.apply, change))
         found[name] = direction(baseline.layers, rows, images, changed)
-    return replace(baseline, signatures=make_signatures(baseline.layers, rows, found, numbers))
+    groups = np.arange(len(rows)) if reference.groups is None else reference.groups
+    return replace(baseline, signatures=make_signatures(baseline.layers, rows, found, groups))
 
 
 def _pictures(

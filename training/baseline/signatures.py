@@ -36,12 +36,13 @@ def make_signatures(
     layers: tuple[LayerBaseline, ...],
     rows: ProbeRows,
     found: Mapping[str, Float64],
-    groups: Indices,
+    groups: NDArray[np.generic],
 ) -> Signatures | None:
     """The signatures of changes, whose directions [F] are `found`: of those that do something to
     these pictures; None where none does."""
     scale = _scale(layers)
-    lengths = {name: float(((moved * scale) ** 2).sum()) for name, moved in found.items()}
+    with np.errstate(all="ignore"):
+        lengths = {name: float(((moved * scale) ** 2).sum()) for name, moved in found.items()}
     changes = tuple(name for name in found if LEAST_LENGTH < lengths[name] < math.inf)
     chosen = some(len(groups), MOST_ROWS)
     numbers = np.unique(groups[chosen], return_inverse=True)[1]
@@ -82,8 +83,8 @@ def direction(
 ) -> Float64:
     """What a change does to the means of all F features: of some of the images as they are in
     `rows`, and as they are `changed`."""
-    after, before = _features(layers, changed), _features(layers, rows, images[: len(changed)])
-    moved: Float64 = after.mean(axis=0) - before.mean(axis=0)
+    with np.errstate(all="ignore"):  # what is changed may overflow
+        moved: Float64 = (_features(layers, changed) - _features(layers, rows, images)).mean(axis=0)
     return moved
 
 
