@@ -83,9 +83,17 @@ def direction(
 ) -> Float64:
     """What a change does to the means of all F features: of some of the images as they are in
     `rows`, and as they are `changed`."""
+    means, influences = [], []
     with np.errstate(all="ignore"):  # what is changed may overflow
-        moved: Float64 = (_features(layers, changed) - _features(layers, rows, images)).mean(axis=0)
-    return moved
+        for layer in layers:
+            m, q = (
+                after[layer.name].mean(axis=0, dtype=np.float64)
+                - before[layer.name][images].mean(axis=0, dtype=np.float64)
+                for after, before in ((changed.means, rows.means), (changed.squares, rows.squares))
+            )
+            means.append(m)
+            influences.append(q - 2 * layer.mean * m)
+    return np.concatenate([*means, *influences])
 
 
 def some(count: int, most: int) -> Indices:
@@ -154,17 +162,13 @@ def _scale(layers: tuple[LayerBaseline, ...]) -> Float64:
     return np.concatenate([*parts[0], *parts[1]])
 
 
-def _features(
-    layers: tuple[LayerBaseline, ...], rows: ProbeRows, images: Indices | None = None
-) -> Float64:
+def _features(layers: tuple[LayerBaseline, ...], rows: ProbeRows, images: Indices) -> Float64:
     """How far each image's means are from μ₀, and its influences on the variance from theirs, over
     all layers, [N, F]."""
     means, influences = [], []
     for layer in layers:
-        m, q = (held[layer.name] for held in (rows.means, rows.squares))
-        m, q = (
-            x.astype(np.float64) if images is None else x[images].astype(np.float64) for x in (m, q)
-        )
+        held = rows.means[layer.name], rows.squares[layer.name]
+        m, q = (values[images].astype(np.float64) for values in held)
         means.append(m - layer.mean)
         influences.append(q - 2 * layer.mean * m - (layer.var - layer.mean**2))
     return np.concatenate([*means, *influences], axis=1)
