@@ -3,7 +3,7 @@
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,7 @@ from tests.service.api.sockets import (
     knows,
     post,
     row_of,
-    running,
 )
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """As it is by default."""
-    with running(tmp_path_factory.mktemp("models")) as started:
-        yield started
 
 
 @pytest.fixture

@@ -27,13 +27,6 @@ KEY = "key-of-these-tests"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """As it is by default."""
-    with running(tmp_path_factory.mktemp("models")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Each request waits for company, of which the queue holds little; a key is needed."""
     folder = tmp_path_factory.mktemp("slow")
